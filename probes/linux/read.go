@@ -1,0 +1,54 @@
+package linux
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/hostmend/hostmend/internal/host"
+)
+
+// readLine returns the first line of a file that is expected to have one, without the white space around it.
+func readLine(h host.Files, name string) (string, error) {
+	b, err := h.ReadFile(name)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", name, err)
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	if line == "" {
+		return "", fmt.Errorf("reading %s: it is empty", name)
+	}
+	return line, nil
+}
+
+// readInt reads a file that holds one number.
+func readInt(h host.Files, name string) (int, error) {
+	line, err := readLine(h, name)
+	if err != nil {
+		return 0, err
+	}
+	n, err := parseCount(line)
+	if err != nil {
+		return 0, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return n, nil
+}
+
+// parseCount parses a number that the kernel prints from an unsigned variable. What exceeds an int64 (the unlimited
+// fs.file-max of 2⁶⁴-1 in newer distributions) is the largest int.
+func parseCount(s string) (int, error) {
+	u, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%.40q is not a count", s)
+	}
+	return int(min(u, math.MaxInt64)), nil
+}
+
+// percent is part of whole in percent; 0 of 0 is 0.
+func percent(part, whole float64) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return 100 * part / whole
+}
