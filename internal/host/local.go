@@ -1,0 +1,199 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Local is the machine that this process runs on. The zero Local works and may use the network.
+type Local struct {
+	// Offline keeps it from sending packets.
+	Offline bool
+}
+
+// Now returns the wall clock, with Go's monotonic reading.
+func (*Local) Now() time.Time { return time.Now() }
+
+// Sleep waits for d or until ctx ends.
+func (*Local) Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Can reports what this process may do.
+func (l *Local) Can() Capabilities {
+	return Capabilities{Root: os.Geteuid() == 0, Network: !l.Offline}
+}
+
+// buffers are for files under /proc and /sys, whose size is not known before they are read. 64 KiB holds nearly all in one
+// read(2), which is also what makes seq_file contents consistent.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
+// maxRecord is the room that a read of /dev/kmsg wants, or it says EINVAL: PRINTKRB_RECORD_MAX and its prefix, since Linux 3.5.
+const maxRecord = 8 << 10
+
+// ReadFile reads a file with as few system calls as there can be: os.ReadFile also asks for the size and registers the file
+// with the poller, which doubles the cost of a small file under /proc.
+func (*Local) ReadFile(name string) ([]byte, error) {
+	fd, err := open(name, unix.O_RDONLY|unix.O_NONBLOCK) // a FIFO in the place of a file must not block
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	p := buffers.Get().(*[]byte)
+	defer buffers.Put(p)
+	buf, n := *p, 0
+	for {
+		if len(buf)-n < maxRecord {
+			if n > MaxFile {
+				return nil, &fs.PathError{Op: "read", Path: name, Err: ErrTooLarge}
+			}
+			buf = slices.Grow(buf, len(buf))[:2*len(buf)]
+		}
+		m, err := unix.Read(fd, buf[n:])
+		switch {
+		case err == unix.EINTR, err == unix.EPIPE: // EPIPE: /dev/kmsg has overwritten the record that was next
+			continue
+		case err == unix.EAGAIN: // a FIFO or a device that has nothing more to say
+			return slices.Clone(buf[:n]), nil
+		case err != nil:
+			return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+		case m == 0:
+			return slices.Clone(buf[:n]), nil
+		}
+		n += m
+	}
+}
+
+// ReadTail reads the end of a file.
+func (*Local) ReadTail(name string, limit int) ([]byte, error) {
+	fd, err := open(name, unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read tail", Path: name, Err: errors.New("not a regular file")}
+	}
+	from := max(0, info.Size()-int64(limit))
+	buf := make([]byte, info.Size()-from)
+	n, err := f.ReadAt(buf, from)
+	if n == len(buf) {
+		err = nil
+	}
+	return buf[:n], err
+}
+
+func open(name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Open(name, flags|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return -1, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
+		return fd, nil
+	}
+}
+
+// ReadDir lists a directory.
+func (*Local) ReadDir(name string) ([]DirEntry, error) {
+	entries, err := os.ReadDir(name)
+	list := make([]DirEntry, len(entries))
+	for i, e := range entries {
+		list[i] = DirEntry{Name: e.Name(), Type: e.Type()}
+	}
+	return list, err
+}
+
+// Stat is stat(2).
+func (*Local) Stat(name string) (FileInfo, error) { return info(os.Stat(name)) }
+
+// Lstat is lstat(2).
+func (*Local) Lstat(name string) (FileInfo, error) { return info(os.Lstat(name)) }
+
+func info(fi fs.FileInfo, err error) (FileInfo, error) {
+	if err != nil {
+		return FileInfo{}, err
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	return FileInfo{
+		Mode: fi.Mode(), UID: int(st.Uid), GID: int(st.Gid), Size: fi.Size(), Blocks: st.Blocks,
+		ModTime: fi.ModTime(), Inode: st.Ino, Dev: st.Dev, Links: uint64(st.Nlink),
+	}, nil
+}
+
+// Readlink is readlink(2).
+func (*Local) Readlink(name string) (string, error) { return os.Readlink(name) }
+
+// Statfs asks in a goroutine of its own, for statfs(2) on a mount whose server is dead does not return.
+func (*Local) Statfs(ctx context.Context, name string) (Statfs, error) {
+	type result struct {
+		st  unix.Statfs_t
+		err error
+	}
+	back := make(chan result, 1)
+	go func() {
+		var res result
+		for {
+			if res.err = unix.Statfs(name, &res.st); res.err != unix.EINTR {
+				break
+			}
+		}
+		back <- res
+	}()
+	select {
+	case res := <-back:
+		if res.err != nil {
+			return Statfs{}, &fs.PathError{Op: "statfs", Path: name, Err: res.err}
+		}
+		return statfs(&res.st), nil
+	case <-ctx.Done():
+		return Statfs{}, fmt.Errorf("statfs %s: %w", name, ctx.Err())
+	}
+}
+
+func statfs(st *unix.Statfs_t) Statfs {
+	size := uint64(st.Frsize) // f_frsize, not f_bsize, is the unit of the counts: statfs(2)
+	if size == 0 {
+		size = uint64(st.Bsize)
+	}
+	return Statfs{
+		Type: int64(st.Type), Size: st.Blocks * size, Free: st.Bfree * size, Avail: st.Bavail * size,
+		Files: st.Files, FilesFree: st.Ffree, ReadOnly: st.Flags&unix.ST_RDONLY != 0,
+	}
+}
+
+// lookPath finds an allowed program in the fixed PATH. /usr/local is not in it: what an administrator dropped there
+// is not what the package's own tools run.
+func lookPath(program string) (string, error) {
+	for _, dir := range strings.Split(commandPath, ":") {
+		name := dir + "/" + program
+		if fi, err := os.Stat(name); err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0 {
+			return name, nil
+		}
+	}
+	return "", &fs.PathError{Op: "run", Path: program, Err: fs.ErrNotExist}
+}
