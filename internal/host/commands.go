@@ -54,20 +54,24 @@ func (*Local) Run(ctx context.Context, argv ...string) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
+	return execute(ctx, path, argv[1:]...)
+}
+
+func execute(ctx context.Context, path string, args ...string) (Output, error) {
 	stdout, stderr := &limited{}, &limited{}
-	cmd := exec.CommandContext(ctx, path, argv[1:]...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{"PATH=" + commandPath, "LC_ALL=C", "TZ=UTC0", "SYSTEMD_PAGER=", "SYSTEMD_COLORS=0"}
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 200 * time.Millisecond // a grandchild that keeps the pipe open, or a command in D state
-	err = cmd.Run()
+	err := cmd.Run()
 	switch {
 	case stdout.over || stderr.over:
-		return Output{}, fmt.Errorf("running %q: its output is %w of %d bytes", argv, ErrTooLarge, maxOutput)
+		return Output{}, fmt.Errorf("running %q: its output is %w of %d bytes", cmd.Args, ErrTooLarge, maxOutput)
 	case ctx.Err() != nil:
-		return Output{}, fmt.Errorf("running %q: %w", argv, ctx.Err())
+		return Output{}, fmt.Errorf("running %q: %w", cmd.Args, ctx.Err())
 	}
 	out := Output{Stdout: stdout.buf.Bytes(), Stderr: stderr.buf.Bytes()}
 	var exit *exec.ExitError
@@ -79,7 +83,7 @@ func (*Local) Run(ctx context.Context, argv ...string) (Output, error) {
 		return out, nil
 	}
 	if err != nil {
-		return Output{}, fmt.Errorf("running %q: %w", argv, err)
+		return Output{}, fmt.Errorf("running %q: %w", cmd.Args, err)
 	}
 	return out, nil
 }

@@ -1,0 +1,143 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestReadFile(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, size int64) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte("content\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if size > 0 {
+			if err := os.Truncate(name, size); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return name
+	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		size int
+		err  error
+	}{
+		{write("small", 0), 8, nil},
+		{write("two buffers", 130<<10), 130 << 10, nil},
+		{write("largest", MaxFile), MaxFile, nil},
+		{write("too large", 2*MaxFile+1), 0, ErrTooLarge},
+		{fifo, 0, nil}, // nobody writes, and it must not wait for somebody to
+		{dir, 0, syscall.EISDIR},
+		{filepath.Join(dir, "missing"), 0, fs.ErrNotExist},
+	} {
+		got, err := (&Local{}).ReadFile(tt.name)
+		if len(got) != tt.size || !errors.Is(err, tt.err) {
+			t.Errorf("ReadFile(%s) = %d bytes, %v; want %d, %v", filepath.Base(tt.name), len(got), err, tt.size, tt.err)
+		}
+		if err == nil && tt.size > 0 && !strings.HasPrefix(string(got), "content\n") {
+			t.Errorf("ReadFile(%s) begins with %q", filepath.Base(tt.name), got[:8])
+		}
+	}
+	tail, err := (&Local{}).ReadTail(write("log", 0), 4)
+	if string(tail) != "ent\n" || err != nil {
+		t.Errorf("ReadTail = %q, %v", tail, err)
+	}
+	if tail, err = (&Local{}).ReadTail(filepath.Join(dir, "log"), 100); string(tail) != "content\n" || err != nil {
+		t.Errorf("ReadTail of a short file = %q, %v", tail, err)
+	}
+}
+
+func TestReadFileOfProc(t *testing.T) {
+	got, err := (&Local{}).ReadFile("/proc/self/stat")
+	if err != nil || !strings.HasPrefix(string(got), strconv.Itoa(os.Getpid())+" (") {
+		t.Errorf("/proc/self/stat: %.20q, %v", got, err)
+	}
+}
+
+func TestStatfs(t *testing.T) {
+	st, err := (&Local{}).Statfs(t.Context(), "/")
+	if err != nil || st.Size == 0 || st.Free > st.Size || st.Avail > st.Free {
+		t.Errorf("statfs /: %+v, %v", st, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := (&Local{}).Statfs(ctx, "/proc"); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestRunRefuses(t *testing.T) {
+	for _, argv := range [][]string{
+		{"sh", "-c", "id"},
+		{"systemctl", "restart", "ssh"},
+		{"sshd"},
+		{"sshd", "-t", "-f", "/tmp/x"},
+		{"nft", "-j", "list"},
+		{"nft", "flush", "ruleset"},
+		{"/usr/sbin/sshd", "-t"},
+	} {
+		if _, err := (&Local{}).Run(t.Context(), argv...); !errors.Is(err, ErrNotAllowed) {
+			t.Errorf("Run(%q): %v; want it refused", argv, err)
+		}
+	}
+}
+
+func TestExecute(t *testing.T) {
+	t.Setenv("HOSTMEND_SECRET", "hush")
+	out, err := execute(t.Context(), "/bin/sh", "-c", "env; echo oops >&2; pwd; exit 7")
+	if err != nil || out.Exit != 7 || string(out.Stderr) != "oops\n" {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if s := string(out.Stdout); strings.Contains(s, "hush") || !strings.Contains(s, "LC_ALL=C") || !strings.HasSuffix(s, "\n/\n") {
+		t.Errorf("environment and directory are not the fixed ones:\n%s", s)
+	}
+	if out, err = execute(t.Context(), "/bin/sh", "-c", "kill -9 $$"); err != nil || out.Exit != 128+9 {
+		t.Errorf("killed: %+v, %v", out, err)
+	}
+	if _, err = execute(t.Context(), "/bin/sh", "-c", "yes"); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("endless output: %v", err)
+	}
+}
+
+// TestExecuteKillsChildren has a command whose child keeps the pipe open.
+func TestExecuteKillsChildren(t *testing.T) {
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err := execute(ctx, "/bin/sh", "-c", "sleep 60 & echo $! >"+pidFile+"; wait")
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v; want the time-out", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("came back after %s", took)
+	}
+	data, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(data)))
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			break // gone, or waiting for whoever reaps orphans
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the child %d still runs: %s", pid, stat)
+		}
+	}
+}
