@@ -9,6 +9,15 @@ import (
 // Probes lists every probe of this package.
 func Probes() []probes.Probe[host.Host] {
 	return []probes.Probe[host.Host]{
+		CPU,
+		Host,
+		KernelLog,
+		Limits,
 		Load,
+		Memory,
+		OOM,
+		Pressure,
+		Processes,
+		VMStat,
 	}
 }

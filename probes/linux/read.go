@@ -5,15 +5,30 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
 )
+
+// readText returns a text file that the kernel makes, whose last line must be whole. An error of the file itself already names the
+// operation and the path.
+func readText(h host.Files, name string) (string, error) {
+	b, err := h.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	if len(b) == 0 || b[len(b)-1] != '\n' {
+		return "", fmt.Errorf("reading %s: it is empty, or its last line is cut short", name)
+	}
+	return string(b), nil
+}
 
 // readLine returns the first line of a file that is expected to have one, without the white space around it.
 func readLine(h host.Files, name string) (string, error) {
 	b, err := h.ReadFile(name)
 	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", name, err)
+		return "", err
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
 	if line == "" {
@@ -51,4 +66,13 @@ func percent(part, whole float64) float64 {
 		return 0
 	}
 	return 100 * part / whole
+}
+
+// rate is the growth of a counter per second. A counter that went backwards was reset, and an interval that is not
+// positive says nothing: then there is none.
+func rate(cur, prev uint64, dt time.Duration) probes.Opt[float64] {
+	if cur < prev || dt <= 0 {
+		return probes.None[float64]()
+	}
+	return probes.Some(float64(cur-prev) / dt.Seconds())
 }

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +18,11 @@ type kernelStat struct {
 	boot     time.Time
 	running  int
 	blocked  int
+	counters int // how many of statCounters were there
 }
+
+// statCounters are the single counters that every kernel since 2.6 has.
+var statCounters = [...]string{"ctxt", "btime", "processes", "procs_running", "procs_blocked"}
 
 type coreTimes struct {
 	name string // "cpu0"
@@ -45,20 +50,21 @@ const (
 // has more than is known here, and a later one may.
 func readStat(h host.Files) (kernelStat, error) {
 	const name = "/proc/stat"
-	b, err := h.ReadFile(name)
+	text, err := readText(h, name)
 	if err != nil {
-		return kernelStat{}, fmt.Errorf("reading %s: %w", name, err)
+		return kernelStat{}, err
 	}
 	var s kernelStat
 	n := 0
-	for line := range strings.Lines(string(b)) {
+	for line := range strings.Lines(text) {
 		n++
 		if err := s.parseLine(strings.TrimSuffix(line, "\n")); err != nil {
 			return kernelStat{}, fmt.Errorf("reading %s: line %d: %w", name, n, err)
 		}
 	}
-	if len(s.cores) == 0 || s.boot.IsZero() {
-		return kernelStat{}, fmt.Errorf("reading %s: no core or no btime in %d lines", name, n)
+	if len(s.cores) == 0 || s.counters != len(statCounters) {
+		return kernelStat{}, fmt.Errorf("reading %s: %d cores and %d of the counters %s in %d lines", name, len(s.cores), s.counters,
+			strings.Join(statCounters[:], ", "), n)
 	}
 	return s, nil
 }
@@ -77,15 +83,14 @@ func (s *kernelStat) parseLine(line string) error {
 		}
 		return nil
 	}
-	switch key {
-	case "ctxt", "processes", "btime", "procs_running", "procs_blocked":
-	default: // "intr" and "softirq" are long lines of counters per source
+	if !slices.Contains(statCounters[:], key) { // "intr" and "softirq" are long lines of counters per source
 		return nil
 	}
 	v, err := parseCount(rest)
 	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
+	s.counters++
 	switch key {
 	case "ctxt":
 		s.switches = uint64(v)

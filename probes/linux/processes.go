@@ -1,0 +1,480 @@
+package linux
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// Processes reads what the processes do and what they use.
+var Processes = probes.DefineSampled(probes.Probe[host.Host]{
+	Name: "processes",
+	Doc: `Processes
+
+Reads /proc/PID/stat of every process twice, and a little more of the few that are listed. Costs 10 µs a process. Processes are put
+together by command name, which is at most 15 characters long and which a program may choose; command lines, which hold passwords, are not
+read. Of a program with many threads only the first thread's state is seen: tasks that wait for I/O are counted fully by load.blocked_io.
+Memory that processes share is counted in each of them. A process that came and went between the samples is missed.
+Where /proc is mounted with hidepid, only root sees other users' processes; then the probe fails rather than count half.`,
+	Every: 30 * time.Second,
+}, processesSample, processes)
+
+type processesFacts struct {
+	Total    int             `fact:"total" unit:"count" doc:"Processes, kernel threads among them"`
+	Running  int             `fact:"running" unit:"count" doc:"Running or ready to run; state R"`
+	Sleeping int             `fact:"sleeping" unit:"count" doc:"Waiting for something that can be interrupted, or idle kernel threads; states S and I"`
+	Blocked  int             `fact:"blocked" unit:"count" doc:"In uninterruptible sleep, which nothing can end; state D"`
+	Stuck    probes.Opt[int] `fact:"stuck" unit:"count" doc:"Of these, those that were so at both samples and used no CPU in between; absent until there are two samples"`
+	Zombies  int             `fact:"zombies" unit:"count" doc:"Ended, but not yet asked for by their parent; state Z"`
+	Stopped  int             `fact:"stopped" unit:"count" doc:"Stopped by a signal or a debugger; states T and t"`
+	Threads  int             `fact:"threads" unit:"count" doc:"Threads of all processes"`
+
+	BlockedBy probes.Cut[blockedCommand] `fact:"blocked_commands" doc:"Who is in uninterruptible sleep, by command name, most first"`
+	ZombiesOf probes.Cut[zombieParent]   `fact:"zombie_parents" doc:"Whose ended children are zombies, by the parent's command name, most first"`
+	TopCPU    probes.Cut[commandCPU]     `fact:"top_cpu" doc:"The 10 command names that used most CPU between the samples; the others are left out, those that used none count as none"`
+	TopMemory probes.Cut[commandMemory]  `fact:"top_memory" doc:"The 10 command names that hold most memory; the others are left out"`
+}
+
+type blockedCommand struct {
+	Command string             `fact:"command,key" doc:"Command name; of kernel threads the part before the slash"`
+	Count   int                `fact:"count" unit:"count" doc:"Processes of that name in state D"`
+	Stuck   probes.Opt[int]    `fact:"stuck" unit:"count" doc:"Of these, those that were so at both samples and used no CPU in between; absent until there are two samples"`
+	PID     int                `fact:"pid" unit:"pid" doc:"One of them"`
+	Kernel  bool               `fact:"kernel_thread" doc:"They are kernel threads"`
+	Wait    probes.Opt[string] `fact:"wchan" doc:"The kernel function in which that one waits; needs root, absent if the kernel does not say"`
+}
+
+type zombieParent struct {
+	Command string             `fact:"command,key" doc:"Command name of the parent"`
+	Count   int                `fact:"count" unit:"count" doc:"Its zombies"`
+	PID     int                `fact:"pid" unit:"pid" doc:"The parent; of several by that name the one with the lowest pid"`
+	Unit    probes.Opt[string] `fact:"unit" doc:"The systemd service or scope that the parent runs in; absent outside of any"`
+}
+
+type commandCPU struct {
+	Command  string              `fact:"command,key" doc:"Command name; of kernel threads the part before the slash"`
+	CPU      float64             `fact:"cpu_pct" unit:"%" doc:"CPU time of all of that name between the samples, in percent of one core"`
+	Lifetime probes.Opt[float64] `fact:"lifetime_pct" unit:"%" doc:"CPU time of the busiest one since it started, in percent of one core; absent in its first second"`
+	Age      time.Duration       `fact:"age" doc:"How long ago the busiest one started"`
+	Count    int                 `fact:"count" unit:"count" doc:"Processes of that name"`
+	PID      int                 `fact:"pid" unit:"pid" doc:"The busiest one"`
+	Nice     int                 `fact:"nice" unit:"level" doc:"Nice value of the busiest one: 19 yields to everybody, -20 to nobody"`
+	Policy   string              `fact:"policy" doc:"Scheduling policy of the busiest one: normal, batch, idle, fifo, rr, deadline"`
+	Kernel   bool                `fact:"kernel_thread" doc:"They are kernel threads"`
+	Unit     probes.Opt[string]  `fact:"unit" doc:"The systemd service or scope that the busiest one runs in; absent outside of any"`
+}
+
+type commandMemory struct {
+	Command string             `fact:"command,key" doc:"Command name"`
+	Memory  int                `fact:"memory" unit:"bytes" doc:"Resident memory of all of that name; what they share is counted in each"`
+	Count   int                `fact:"count" unit:"count" doc:"Processes of that name"`
+	PID     int                `fact:"pid" unit:"pid" doc:"The biggest one"`
+	Unit    probes.Opt[string] `fact:"unit" doc:"The systemd service or scope that the biggest one runs in; absent outside of any"`
+}
+
+// How many command names are listed; what is beyond is counted.
+const (
+	topCommands = 10
+	maxCommands = 50
+)
+
+// userHZ is the unit of times in /proc, 1/100 s on every architecture that Go and ECS have (USER_HZ in the kernel's
+// include/asm-generic/param.h).
+const userHZ = 100
+
+// process is /proc/PID/stat.
+type process struct {
+	pid, ppid int
+	command   string
+	state     byte
+	kernel    bool
+	ticks     uint64 // user and system time
+	started   uint64 // ticks after boot; with the pid it identifies a process
+	threads   int
+	pages     int // resident
+	nice      int
+	policy    int
+}
+
+type processTable struct {
+	list []process     // by pid
+	up   time.Duration // when it was read
+	page int           // bytes in one; 0 if that could not be found out
+
+	// wchan and unit are told of the processes that may be listed, by pid.
+	wchan map[int]probes.Opt[string]
+	unit  map[int]probes.Opt[string]
+}
+
+func processesSample(ctx context.Context, h host.Host) (processTable, error) {
+	t := processTable{wchan: map[int]probes.Opt[string]{}, unit: map[int]probes.Opt[string]{}}
+	var err error
+	if t.up, err = readUptime(h); err != nil {
+		return t, err
+	}
+	if t.page, err = pageSize(h); err != nil {
+		return t, err
+	}
+	entries, err := h.ReadDir("/proc")
+	if err != nil {
+		return t, err
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name)
+		if err != nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return t, ctx.Err()
+		}
+		file := "/proc/" + e.Name + "/stat"
+		line, err := readLine(h, file)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) { // it ended meanwhile
+			continue
+		}
+		if err != nil {
+			return t, err
+		}
+		p, err := parseProcess(line)
+		if err != nil || p.pid != pid {
+			return t, fmt.Errorf("reading %s: process %d: %w", file, p.pid, err)
+		}
+		t.list = append(t.list, p)
+	}
+	slices.SortFunc(t.list, func(a, b process) int { return cmp.Compare(a.pid, b.pid) })
+	if len(t.list) == 0 || t.list[0].pid != 1 {
+		return t, errors.New("reading /proc: process 1 is not in it: other users' processes are hidden (hidepid)")
+	}
+	t.lookCloser(h)
+	return t, nil
+}
+
+// parseProcess parses "1234 (comm) S 1 …" of proc_pid_stat(5). The name may hold spaces and parentheses.
+func parseProcess(line string) (process, error) {
+	var p process
+	open, end := strings.IndexByte(line, '('), strings.LastIndexByte(line, ')')
+	if open < 0 || end < open {
+		return p, fmt.Errorf("%.80q has no command name", line)
+	}
+	f := strings.Fields(line[end+1:]) // f[0] is field 3
+	if len(f) < 39 || len(f[0]) != 1 {
+		return p, fmt.Errorf("%.80q has %d fields, not at least 41", line, len(f)+2)
+	}
+	p.command, p.state = strings.ToValidUTF8(line[open+1:end], "\uFFFD"), f[0][0]
+	var flags, user, system, rss int
+	for _, x := range []struct {
+		into *int
+		text string
+	}{
+		{&p.pid, strings.TrimSpace(line[:open])}, {&p.ppid, f[1]}, {&flags, f[6]}, {&user, f[11]}, {&system, f[12]}, {&p.nice, f[16]},
+		{&p.threads, f[17]}, {&rss, f[21]}, {&p.policy, f[38]},
+	} {
+		var err error
+		if *x.into, err = strconv.Atoi(x.text); err != nil {
+			return p, err
+		}
+	}
+	started, err := strconv.ParseUint(f[19], 10, 64)
+	const kernelThread = 0x00200000 // PF_KTHREAD of the kernel's include/linux/sched.h
+	p.kernel = flags&kernelThread != 0
+	if p.kernel {
+		p.command, _, _ = strings.Cut(p.command, "/") // "kworker/0:1-events"
+	}
+	p.ticks, p.started, p.pages = uint64(user)+uint64(system), started, max(0, rss)
+	return p, err
+}
+
+// pageSize finds AT_PAGESZ in the auxiliary vector that the kernel gave this process (getauxval(3)).
+func pageSize(h host.Files) (int, error) {
+	b, err := h.ReadFile("/proc/self/auxv")
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	const tagPageSize, word = 6, 8
+	for ; len(b) >= 2*word; b = b[2*word:] {
+		if binary.LittleEndian.Uint64(b) == tagPageSize {
+			return int(binary.LittleEndian.Uint64(b[word:])), nil
+		}
+	}
+	return 0, errors.New("reading /proc/self/auxv: no page size in it")
+}
+
+// lookCloser asks of the processes that may be listed where they wait and which unit they belong to: those in state D or R, the parents
+// of zombies, and the biggest consumers so far.
+func (t *processTable) lookCloser(h host.Files) {
+	pids := map[int]bool{}
+	blocked := 0
+	for _, p := range t.list {
+		switch p.state {
+		case 'D':
+			if blocked++; blocked <= maxCommands {
+				t.wchan[p.pid] = waitChannel(h, p.pid)
+			}
+		case 'R':
+			pids[p.pid] = true
+		case 'Z':
+			pids[p.ppid] = true
+		}
+	}
+	byUse := slices.Clone(t.list)
+	slices.SortFunc(byUse, func(a, b process) int { return cmp.Compare(b.ticks, a.ticks) })
+	for _, p := range byUse[:min(topCommands, len(byUse))] {
+		pids[p.pid] = true
+	}
+	slices.SortFunc(byUse, func(a, b process) int { return cmp.Compare(b.pages, a.pages) })
+	for _, p := range byUse[:min(topCommands, len(byUse))] {
+		pids[p.pid] = true
+	}
+	for pid := range pids {
+		t.unit[pid] = processUnit(h, pid)
+	}
+}
+
+// waitChannel is the kernel function in which a process waits. The kernel says 0 where it does not know, and to those who may not.
+func waitChannel(h host.Files, pid int) probes.Opt[string] {
+	b, err := h.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
+	switch name := strings.TrimSpace(string(b)); {
+	case errors.Is(err, fs.ErrNotExist), err == nil && (name == "0" || name == ""):
+		return probes.None[string]()
+	case err != nil:
+		return probes.Unread[string](err.Error())
+	default:
+		return probes.Some(name)
+	}
+}
+
+// processUnit is the unit that a process's control group belongs to: in the unified hierarchy, or in systemd's own of the old ones.
+func processUnit(h host.Files, pid int) probes.Opt[string] {
+	b, err := h.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return probes.None[string]()
+	}
+	if err != nil {
+		return probes.Unread[string](err.Error())
+	}
+	for line := range strings.Lines(string(b)) {
+		_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		controllers, group, _ := strings.Cut(rest, ":")
+		if controllers != "" && controllers != "name=systemd" {
+			continue
+		}
+		if unit := unitOf(group); unit != probes.None[string]() {
+			return unit
+		}
+	}
+	return probes.None[string]()
+}
+
+func (t *processTable) unitOf(pid int) probes.Opt[string] {
+	if u, ok := t.unit[pid]; ok {
+		return u
+	}
+	return probes.Unread[string]("it was not among the biggest when the processes were read")
+}
+
+func processes(cur processTable, prev *processTable, dt time.Duration) (processesFacts, error) {
+	f := processesFacts{Total: len(cur.list)}
+	for _, p := range cur.list {
+		f.Threads += p.threads
+		switch p.state {
+		case 'R':
+			f.Running++
+		case 'S', 'I':
+			f.Sleeping++
+		case 'D':
+			f.Blocked++
+		case 'Z':
+			f.Zombies++
+		case 'T', 't':
+			f.Stopped++
+		}
+	}
+	before := prev.byPID()
+	f.Stuck, f.BlockedBy = cur.blocked(before)
+	f.ZombiesOf = cur.zombies()
+	f.TopCPU = cur.topCPU(before, dt)
+	f.TopMemory = cur.topMemory()
+	return f, nil
+}
+
+// byPID indexes a sample; nil of no sample.
+func (t *processTable) byPID() map[int]process {
+	if t == nil {
+		return nil
+	}
+	m := make(map[int]process, len(t.list))
+	for _, p := range t.list {
+		m[p.pid] = p
+	}
+	return m
+}
+
+// blocked groups the processes in uninterruptible sleep.
+func (t *processTable) blocked(before map[int]process) (probes.Opt[int], probes.Cut[blockedCommand]) {
+	groups := map[string]*blockedCommand{}
+	stuckIn := map[string]int{}
+	stuck := 0
+	for _, p := range t.list {
+		if p.state != 'D' {
+			continue
+		}
+		g := groups[p.command]
+		if g == nil {
+			g = &blockedCommand{Command: p.command, PID: p.pid, Kernel: p.kernel, Wait: t.wchan[p.pid]}
+			groups[p.command] = g
+		}
+		g.Count++
+		if old, ok := before[p.pid]; ok && old.started == p.started && old.state == 'D' && old.ticks == p.ticks {
+			stuck++
+			stuckIn[p.command]++
+			if stuckIn[p.command] == 1 { // one that is stuck is the better example
+				g.PID, g.Wait = p.pid, t.wchan[p.pid]
+			}
+		}
+	}
+	if before == nil {
+		return probes.None[int](), most(groups, maxCommands, func(g *blockedCommand) (int, string) { return g.Count, g.Command })
+	}
+	for name, g := range groups {
+		g.Stuck = probes.Some(stuckIn[name])
+	}
+	return probes.Some(stuck), most(groups, maxCommands, func(g *blockedCommand) (int, string) { return g.Count, g.Command })
+}
+
+// zombies groups the processes that ended by the parent that has not asked for them.
+func (t *processTable) zombies() probes.Cut[zombieParent] {
+	all := t.byPID()
+	groups := map[string]*zombieParent{}
+	for _, p := range t.list {
+		if p.state != 'Z' {
+			continue
+		}
+		parent, ok := all[p.ppid]
+		if !ok { // it ended while the processes were read
+			continue
+		}
+		g := groups[parent.command]
+		if g == nil {
+			g = &zombieParent{Command: parent.command, PID: parent.pid, Unit: t.unitOf(parent.pid)}
+			groups[parent.command] = g
+		}
+		g.Count++
+		if parent.pid < g.PID {
+			g.PID, g.Unit = parent.pid, t.unitOf(parent.pid)
+		}
+	}
+	return most(groups, maxCommands, func(g *zombieParent) (int, string) { return g.Count, g.Command })
+}
+
+// topCPU adds up the CPU time that was used between the samples.
+func (t *processTable) topCPU(before map[int]process, dt time.Duration) probes.Cut[commandCPU] {
+	if before == nil || dt <= 0 {
+		return probes.Cut[commandCPU]{Why: "there is only one sample"}
+	}
+	groups := map[string]*commandCPU{}
+	busiest, total := map[string]uint64{}, map[string]uint64{}
+	for _, p := range t.list {
+		used := p.ticks // of one that started in between, all
+		if old, ok := before[p.pid]; ok && old.started == p.started {
+			used = p.ticks - min(p.ticks, old.ticks)
+		}
+		g := groups[p.command]
+		if g == nil {
+			g = &commandCPU{Command: p.command, Kernel: p.kernel}
+			groups[p.command] = g
+		}
+		g.Count++
+		total[p.command] += used
+		if g.PID == 0 || used > busiest[p.command] {
+			busiest[p.command] = used
+			g.PID, g.Nice, g.Policy, g.Unit = p.pid, p.nice, policyName(p.policy), t.unitOf(p.pid)
+			g.Age, g.Lifetime = t.lifetime(p)
+		}
+	}
+	for name, g := range groups {
+		if total[name] == 0 {
+			delete(groups, name)
+			continue
+		}
+		g.CPU = 100 * float64(total[name]) / userHZ / dt.Seconds()
+	}
+	top := most(groups, topCommands, func(g *commandCPU) (int, string) { return int(total[g.Command]), g.Command })
+	return probes.Cut[commandCPU]{All: top.All} // the biggest, all of them: nothing was cut
+}
+
+// lifetime is a process's age and the CPU that it has used in it, in percent of a core.
+func (t *processTable) lifetime(p process) (time.Duration, probes.Opt[float64]) {
+	age := max(0, t.up-time.Duration(p.started)*time.Second/userHZ)
+	if age < time.Second {
+		return age, probes.None[float64]()
+	}
+	return age, probes.Some(100 * float64(p.ticks) / userHZ / age.Seconds())
+}
+
+func policyName(policy int) string {
+	names := [...]string{"normal", "fifo", "rr", "batch", "iso", "idle", "deadline", "ext"} // include/uapi/linux/sched.h
+	if policy >= 0 && policy < len(names) {
+		return names[policy]
+	}
+	return strconv.Itoa(policy)
+}
+
+// topMemory adds up resident memory.
+func (t *processTable) topMemory() probes.Cut[commandMemory] {
+	if t.page == 0 {
+		return probes.Cut[commandMemory]{Why: "the page size is not known: there is no /proc/self/auxv"}
+	}
+	groups := map[string]*commandMemory{}
+	biggest := map[string]int{}
+	for _, p := range t.list {
+		if p.pages == 0 {
+			continue
+		}
+		g := groups[p.command]
+		if g == nil {
+			g = &commandMemory{Command: p.command}
+			groups[p.command] = g
+		}
+		g.Count++
+		g.Memory += p.pages * t.page
+		if p.pages > biggest[p.command] {
+			biggest[p.command] = p.pages
+			g.PID, g.Unit = p.pid, t.unitOf(p.pid)
+		}
+	}
+	top := most(groups, topCommands, func(g *commandMemory) (int, string) { return g.Memory, g.Command })
+	return probes.Cut[commandMemory]{All: top.All} // the biggest, all of them: nothing was cut
+}
+
+// most lists the n groups with the highest measure, by name where it is the same.
+func most[T any](groups map[string]*T, n int, measure func(*T) (int, string)) probes.Cut[T] {
+	list := make([]*T, 0, len(groups))
+	for _, g := range groups {
+		list = append(list, g)
+	}
+	slices.SortFunc(list, func(a, b *T) int {
+		ma, na := measure(a)
+		mb, nb := measure(b)
+		return cmp.Or(cmp.Compare(mb, ma), cmp.Compare(na, nb))
+	})
+	var c probes.Cut[T]
+	for _, g := range list[:min(n, len(list))] {
+		c.All = append(c.All, *g)
+	}
+	c.More = len(list) - len(c.All)
+	return c
+}
