@@ -111,7 +111,7 @@ type Output struct {
 	Exit   int // exit status; 128 + signal if it was killed
 }
 
-// Kernel dumps what netlink knows. Methods with a callback are for lists that grow with the host: the value passed to
+// Kernel dumps what netlink knows, and tells the clock's state. Methods with a callback are for lists that grow with the host: the value passed to
 // it is reused, so it must be copied to be kept. A callback's error ends the dump and is returned.
 type Kernel interface {
 	Links(ctx context.Context) ([]Link, error)
@@ -121,6 +121,16 @@ type Kernel interface {
 	Neighbours(ctx context.Context, each func(*Neighbour) error) error
 	Qdiscs(ctx context.Context) ([]Qdisc, error)
 	Sockets(ctx context.Context, q SocketQuery, each func(*Socket) error) error
+	// Clock is the state of the kernel's clock, which whatever program disciplines it keeps up to date.
+	Clock() (Clock, error)
+}
+
+// Clock is what adjtimex(2) says.
+type Clock struct {
+	Synchronised bool          `json:"synchronised"`     // STA_UNSYNC is off
+	Offset       time.Duration `json:"offset,omitempty"` // that the kernel is still working off
+	MaxError     time.Duration `json:"max_error"`        // grows by 0.5 ms a second while nobody updates it; 16 s means that it is not known
+	EstError     time.Duration `json:"est_error,omitempty"`
 }
 
 // Link is a network interface.

@@ -41,6 +41,7 @@ func (denied) Links(context.Context) ([]host.Link, error)   { return deny[[]host
 func (denied) Addrs(context.Context) ([]host.Addr, error)   { return deny[[]host.Addr]("addresses") }
 func (denied) Rules(context.Context) ([]host.Rule, error)   { return deny[[]host.Rule]("rules") }
 func (denied) Qdiscs(context.Context) ([]host.Qdisc, error) { return deny[[]host.Qdisc]("qdiscs") }
+func (denied) Clock() (host.Clock, error)                   { return deny[host.Clock]("clock") }
 func (denied) SNTP(context.Context, string) (host.SNTPAnswer, error) {
 	return deny[host.SNTPAnswer]("sntp")
 }

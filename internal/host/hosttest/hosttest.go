@@ -8,6 +8,7 @@
 //	-- /proc/stat @1s --              its content from one second later on; Sleep moves the clock
 //	-- /etc/shadow 0640 0:42 --       a file with its mode and owner
 //	-- /dev/vda 060660 0:6 --         file types as st_mode has them
+//	-- /var/log/x nlink=0 size=9 --   what else stat(2) says: dev=MAJOR:MINOR, ino, nlink, size, mtime=TIME
 //	-- /var/empty/sshd/ 0711 0:0 --   a directory
 //	-- /etc/resolv.conf -> run/x --   a symbolic link
 //	-- /etc/secret !permission --     opening it fails
@@ -15,6 +16,7 @@
 //	-- $ sshd -t [exit 255] --        a command's standard output; [stderr] for its other one; !ERROR when it did not run
 //	-- statfs / --                    the JSON of host.Statfs
 //	-- links --                       one JSON object a line: links, addrs, routes, rules, neighbours, qdiscs, tcp, udp
+//	-- clock --                       the JSON of host.Clock
 //	-- ping 10.0.0.1 1500 df --       the JSON of the answer: ping DST [SIZE] [df], connect ADDR:PORT, get URL, dns SERVER:PORT NAME TYPE,
 //	                                  sntp SERVER, route-to DST
 //
@@ -41,6 +43,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
+	"golang.org/x/sys/unix"
 
 	"github.com/hostmend/hostmend/internal/host"
 )
@@ -63,8 +66,9 @@ var _ host.Host = (*Host)(nil)
 type node struct {
 	mode     fs.FileMode
 	uid, gid int
-	target   string // of a symbolic link
-	err      error  // what opening it answers
+	target   string            // of a symbolic link
+	err      error             // what opening it answers
+	stat     map[string]string // dev, ino, nlink, size, mtime
 	versions []version
 	children map[string]bool // of a directory
 }
@@ -137,6 +141,7 @@ type section struct {
 	mode   fs.FileMode
 	uid    int
 	gid    int
+	stat   map[string]string
 	stderr bool
 }
 
@@ -167,6 +172,7 @@ func (h *Host) section(name, body string) error {
 
 var (
 	octal   = regexp.MustCompile(`^0[0-7]{3,6}$`)
+	statted = regexp.MustCompile(`^(dev=\d+:\d+|(ino|nlink|size)=\d+|mtime=\d{4}-.*)$`)
 	owner   = regexp.MustCompile(`^\d+:\d+$`)
 	bracket = regexp.MustCompile(`\[(quoted|stderr|exit \d+)\]`)
 )
@@ -228,6 +234,12 @@ func (s *section) attributes(words []string) error {
 		case octal.MatchString(w):
 			mode, _ := strconv.ParseUint(w, 8, 32)
 			s.mode = fileMode(uint32(mode)) | s.mode&fs.ModeType
+		case statted.MatchString(w):
+			if s.stat == nil {
+				s.stat = map[string]string{}
+			}
+			key, value, _ := strings.Cut(w, "=")
+			s.stat[key] = value
 		case owner.MatchString(w):
 			uid, gid, _ := strings.Cut(w, ":")
 			s.uid, _ = strconv.Atoi(uid)
@@ -289,7 +301,7 @@ func (h *Host) addFile(s *section) error {
 	h.files[path.Dir(name)].children[path.Base(name)] = true
 	n := h.files[name]
 	if n == nil {
-		n = &node{mode: s.mode, uid: s.uid, gid: s.gid, target: s.target, err: s.err}
+		n = &node{mode: s.mode, uid: s.uid, gid: s.gid, target: s.target, err: s.err, stat: s.stat}
 		if n.mode.IsDir() {
 			n.children = map[string]bool{}
 		}
@@ -374,6 +386,8 @@ func check(kind, body string) error {
 		return lines(body, func(*host.Qdisc) error { return nil })
 	case "tcp", "udp":
 		return lines(body, func(*host.Socket) error { return nil })
+	case "clock":
+		return decode(body, &host.Clock{})
 	case "ping":
 		return decode(body, &host.Pong{})
 	case "connect":
@@ -547,9 +561,35 @@ func (h *Host) stat(op, name string, follow bool) (host.FileInfo, error) {
 	fi := host.FileInfo{Mode: n.mode, UID: n.uid, GID: n.gid, ModTime: h.at, Links: 1}
 	if v := h.now(n.versions); v != nil {
 		fi.Size = int64(len(v.body))
-		fi.Blocks = (fi.Size + 511) / 512
 	}
-	return fi, nil
+	err = n.fill(&fi)
+	fi.Blocks = (fi.Size + 511) / 512
+	return fi, err
+}
+
+// fill adds what the capture says of a file beyond its mode, owner and content.
+func (n *node) fill(fi *host.FileInfo) error {
+	for key, value := range n.stat {
+		var major, minor uint32
+		var err error
+		switch key {
+		case "dev":
+			_, err = fmt.Sscanf(value, "%d:%d", &major, &minor)
+			fi.Dev = unix.Mkdev(major, minor)
+		case "ino":
+			fi.Inode, err = strconv.ParseUint(value, 10, 64)
+		case "nlink":
+			fi.Links, err = strconv.ParseUint(value, 10, 64)
+		case "size":
+			fi.Size, err = strconv.ParseInt(value, 10, 64)
+		case "mtime":
+			fi.ModTime, err = time.Parse(time.RFC3339Nano, value)
+		}
+		if err != nil {
+			return fmt.Errorf("%s=%s: %w", key, value, err)
+		}
+	}
+	return nil
 }
 
 // Readlink returns a symbolic link's target as it was written.
@@ -665,6 +705,9 @@ func (h *Host) Sockets(_ context.Context, q host.SocketQuery, f func(*host.Socke
 		return f(s)
 	})
 }
+
+// Clock answers "clock".
+func (h *Host) Clock() (host.Clock, error) { return ask[host.Clock](h, "clock") }
 
 // Ping answers "ping DST [SIZE] [df]".
 func (h *Host) Ping(_ context.Context, p host.Ping) (host.Pong, error) {
