@@ -13,7 +13,7 @@ import (
 // tracked are the files of the repository as they lie here, without those that are not text.
 func tracked(t *testing.T) map[string]string {
 	t.Helper()
-	cmd := exec.Command("git", "ls-files", "-z")
+	cmd := exec.CommandContext(t.Context(), "git", "ls-files", "-z")
 	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {
