@@ -197,6 +197,11 @@ func optionalLine(h host.Files, name string) probes.Opt[string] {
 // containerKind looks at what container managers leave behind for systemd-detect-virt(1) and others to see:
 // https://systemd.io/CONTAINER_INTERFACE
 func containerKind(h host.Files) probes.Opt[string] {
+	// A container has processes of its own; only the machine shows its kernel threads. A virtual machine that was made of a
+	// container's image has the marks as well.
+	if name, err := readLine(h, "/proc/2/comm"); err == nil && name == "kthreadd" {
+		return probes.None[string]()
+	}
 	if kind, err := readLine(h, "/run/systemd/container"); err == nil {
 		return probes.Some(kind)
 	}

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -81,3 +82,6 @@ func elementOf(typ *probes.Type, v *probes.Value, key string) *probes.Value {
 	}
 	return nil
 }
+
+// quote is the body of a [quoted] section that holds text as it is, without a final newline of its own.
+func quote(text string) string { return strconv.Quote(text) + "\n" }

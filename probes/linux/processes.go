@@ -232,11 +232,11 @@ func (t *processTable) lookCloser(h host.Files) {
 	}
 	byUse := slices.Clone(t.list)
 	slices.SortFunc(byUse, func(a, b process) int { return cmp.Compare(b.ticks, a.ticks) })
-	for _, p := range byUse[:min(topCommands, len(byUse))] {
+	for _, p := range byUse[:min(2*topCommands, len(byUse))] {
 		pids[p.pid] = true
 	}
 	slices.SortFunc(byUse, func(a, b process) int { return cmp.Compare(b.pages, a.pages) })
-	for _, p := range byUse[:min(topCommands, len(byUse))] {
+	for _, p := range byUse[:min(2*topCommands, len(byUse))] {
 		pids[p.pid] = true
 	}
 	for pid := range pids {
@@ -279,8 +279,8 @@ func processUnit(h host.Files, pid int) probes.Opt[string] {
 	return probes.None[string]()
 }
 
-func (t *processTable) unitOf(pid int) probes.Opt[string] {
-	if u, ok := t.unit[pid]; ok {
+func (t *processTable) unitOf(p process) probes.Opt[string] {
+	if u, ok := t.unit[p.pid]; ok || p.kernel {
 		return u
 	}
 	return probes.Unread[string]("it was not among the biggest when the processes were read")
@@ -369,12 +369,12 @@ func (t *processTable) zombies() probes.Cut[zombieParent] {
 		}
 		g := groups[parent.command]
 		if g == nil {
-			g = &zombieParent{Command: parent.command, PID: parent.pid, Unit: t.unitOf(parent.pid)}
+			g = &zombieParent{Command: parent.command, PID: parent.pid, Unit: t.unitOf(parent)}
 			groups[parent.command] = g
 		}
 		g.Count++
 		if parent.pid < g.PID {
-			g.PID, g.Unit = parent.pid, t.unitOf(parent.pid)
+			g.PID, g.Unit = parent.pid, t.unitOf(parent)
 		}
 	}
 	return most(groups, maxCommands, func(g *zombieParent) (int, string) { return g.Count, g.Command })
@@ -401,7 +401,7 @@ func (t *processTable) topCPU(before map[int]process, dt time.Duration) probes.C
 		total[p.command] += used
 		if g.PID == 0 || used > busiest[p.command] {
 			busiest[p.command] = used
-			g.PID, g.Nice, g.Policy, g.Unit = p.pid, p.nice, policyName(p.policy), t.unitOf(p.pid)
+			g.PID, g.Nice, g.Policy, g.Unit = p.pid, p.nice, policyName(p.policy), t.unitOf(p)
 			g.Age, g.Lifetime = t.lifetime(p)
 		}
 	}
@@ -453,7 +453,7 @@ func (t *processTable) topMemory() probes.Cut[commandMemory] {
 		g.Memory += p.pages * t.page
 		if p.pages > biggest[p.command] {
 			biggest[p.command] = p.pages
-			g.PID, g.Unit = p.pid, t.unitOf(p.pid)
+			g.PID, g.Unit = p.pid, t.unitOf(p)
 		}
 	}
 	top := most(groups, topCommands, func(g *commandMemory) (int, string) { return g.Memory, g.Command })
