@@ -62,6 +62,8 @@ var (
 	ErrNotAllowed = errors.New("not on the list of allowed commands")
 	// ErrNotCaptured is what a replay answers when nobody asked this question when it was recorded.
 	ErrNotCaptured = errors.New("not in the capture")
+	// ErrInterrupted comes after the last row of a list that changed while it was read: rows may be missing, or there twice.
+	ErrInterrupted = errors.New("changed while it was read")
 	// ErrUnsupported is for a question that this kernel cannot answer.
 	ErrUnsupported = errors.New("not supported by this kernel")
 )
@@ -187,15 +189,15 @@ type Route struct {
 	Src      netip.Prefix `json:"src,omitzero"`
 	PrefSrc  netip.Addr   `json:"prefsrc,omitzero"`
 	Gateway  netip.Addr   `json:"gw,omitzero"`
-	Link     int          `json:"link,omitempty"`     // output interface; 0 for unreachable, multipath, …
+	Link     int          `json:"link,omitempty"`     // output interface; 0 for unreachable, …; of several next hops, Gateway and Link are the first's
 	Table    int          `json:"table"`              // 254 main, 255 local
 	Type     string       `json:"type"`               // "unicast", "local", "blackhole", "unreachable", "prohibit", …
 	Protocol string       `json:"protocol,omitempty"` // "kernel", "boot", "static", "dhcp", …
 	Scope    string       `json:"scope,omitempty"`
 	Metric   int          `json:"metric,omitempty"`
 	MTU      int          `json:"mtu,omitempty"`
-	Dead     bool         `json:"dead,omitempty"` // RTNH_F_DEAD or LINKDOWN
-	NextHops int          `json:"nexthops,omitempty"`
+	Dead     bool         `json:"dead,omitempty"`     // RTNH_F_DEAD or LINKDOWN, on every next hop
+	NextHops int          `json:"nexthops,omitempty"` // 0: a single one
 }
 
 // Rule is a policy-routing rule.
