@@ -35,7 +35,7 @@ type processesFacts struct {
 	Running  int             `fact:"running" unit:"count" doc:"Running or ready to run; state R"`
 	Sleeping int             `fact:"sleeping" unit:"count" doc:"Waiting for something that can be interrupted, or idle kernel threads; states S and I"`
 	Blocked  int             `fact:"blocked" unit:"count" doc:"In uninterruptible sleep, which nothing can end; state D"`
-	Stuck    probes.Opt[int] `fact:"stuck" unit:"count" doc:"Of these, those that were so at both samples and used no CPU in between; absent until there are two samples"`
+	Stuck    probes.Opt[int] `fact:"stuck" unit:"count" doc:"Of these, those that were so at both samples and did not wake up in between: the kernel counted no context switch; absent until there are two samples"`
 	Zombies  int             `fact:"zombies" unit:"count" doc:"Ended, but not yet asked for by their parent; state Z"`
 	Stopped  int             `fact:"stopped" unit:"count" doc:"Stopped by a signal or a debugger; states T and t"`
 	Threads  int             `fact:"threads" unit:"count" doc:"Threads of all processes"`
@@ -49,7 +49,7 @@ type processesFacts struct {
 type blockedCommand struct {
 	Command string             `fact:"command,key" doc:"Command name; of kernel threads the part before the slash"`
 	Count   int                `fact:"count" unit:"count" doc:"Processes of that name in state D"`
-	Stuck   probes.Opt[int]    `fact:"stuck" unit:"count" doc:"Of these, those that were so at both samples and used no CPU in between; absent until there are two samples"`
+	Stuck   probes.Opt[int]    `fact:"stuck" unit:"count" doc:"Of these, those that were so at both samples and did not wake up in between: the kernel counted no context switch; absent until there are two samples"`
 	PID     int                `fact:"pid" unit:"pid" doc:"One of them"`
 	Kernel  bool               `fact:"kernel_thread" doc:"They are kernel threads"`
 	Wait    probes.Opt[string] `fact:"wchan" doc:"The kernel function in which that one waits; needs root, absent if the kernel does not say"`
@@ -112,13 +112,15 @@ type processTable struct {
 	up   time.Duration // when it was read
 	page int           // bytes in one; 0 if that could not be found out
 
-	// wchan and unit are told of the processes that may be listed, by pid.
-	wchan map[int]probes.Opt[string]
-	unit  map[int]probes.Opt[string]
+	// Of the processes that may be listed there is more, by pid: where those in state D wait and how many context switches they had,
+	// and which unit the others belong to.
+	wchan    map[int]probes.Opt[string]
+	switches map[int]int
+	unit     map[int]probes.Opt[string]
 }
 
 func processesSample(ctx context.Context, h host.Host) (processTable, error) {
-	t := processTable{wchan: map[int]probes.Opt[string]{}, unit: map[int]probes.Opt[string]{}}
+	t := processTable{wchan: map[int]probes.Opt[string]{}, switches: map[int]int{}, unit: map[int]probes.Opt[string]{}}
 	var err error
 	if t.up, err = readUptime(h); err != nil {
 		return t, err
@@ -223,6 +225,9 @@ func (t *processTable) lookCloser(h host.Files) {
 		case 'D':
 			if blocked++; blocked <= maxCommands {
 				t.wchan[p.pid] = waitChannel(h, p.pid)
+				if n, ok := contextSwitches(h, p.pid); ok {
+					t.switches[p.pid] = n
+				}
 			}
 		case 'R':
 			pids[p.pid] = true
@@ -255,6 +260,29 @@ func waitChannel(h host.Files, pid int) probes.Opt[string] {
 	default:
 		return probes.Some(name)
 	}
+}
+
+// contextSwitches is how often a process began to wait or was made to. One that waits for a disk which works wakes up many times a
+// second, even if it uses no CPU that the clock's ticks would show.
+func contextSwitches(h host.Files, pid int) (int, bool) {
+	text, err := readText(h, fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, false
+	}
+	sum, found := 0, 0
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(line, ":")
+		if key != "voluntary_ctxt_switches" && key != "nonvoluntary_ctxt_switches" {
+			continue
+		}
+		n, err := parseCount(strings.TrimSpace(value))
+		if err != nil {
+			return 0, false
+		}
+		sum += n
+		found++
+	}
+	return sum, found == 2
 }
 
 // processUnit is the unit that a process's control group belongs to: in the unified hierarchy, or in systemd's own of the old ones.
@@ -304,7 +332,7 @@ func processes(cur processTable, prev *processTable, dt time.Duration) (processe
 		}
 	}
 	before := prev.byPID()
-	f.Stuck, f.BlockedBy = cur.blocked(before)
+	f.Stuck, f.BlockedBy = cur.blocked(prev, before)
 	f.ZombiesOf = cur.zombies()
 	f.TopCPU = cur.topCPU(before, dt)
 	f.TopMemory = cur.topMemory()
@@ -324,7 +352,7 @@ func (t *processTable) byPID() map[int]process {
 }
 
 // blocked groups the processes in uninterruptible sleep.
-func (t *processTable) blocked(before map[int]process) (probes.Opt[int], probes.Cut[blockedCommand]) {
+func (t *processTable) blocked(prev *processTable, before map[int]process) (probes.Opt[int], probes.Cut[blockedCommand]) {
 	groups := map[string]*blockedCommand{}
 	stuckIn := map[string]int{}
 	stuck := 0
@@ -338,7 +366,7 @@ func (t *processTable) blocked(before map[int]process) (probes.Opt[int], probes.
 			groups[p.command] = g
 		}
 		g.Count++
-		if old, ok := before[p.pid]; ok && old.started == p.started && old.state == 'D' && old.ticks == p.ticks {
+		if old, ok := before[p.pid]; ok && old.started == p.started && t.slept(prev, p.pid) {
 			stuck++
 			stuckIn[p.command]++
 			if stuckIn[p.command] == 1 { // one that is stuck is the better example
@@ -346,13 +374,20 @@ func (t *processTable) blocked(before map[int]process) (probes.Opt[int], probes.
 			}
 		}
 	}
-	if before == nil {
+	if prev == nil {
 		return probes.None[int](), most(groups, maxCommands, func(g *blockedCommand) (int, string) { return g.Count, g.Command })
 	}
 	for name, g := range groups {
 		g.Stuck = probes.Some(stuckIn[name])
 	}
 	return probes.Some(stuck), most(groups, maxCommands, func(g *blockedCommand) (int, string) { return g.Count, g.Command })
+}
+
+// slept reports whether a process that was in state D at both samples did not wake up in between.
+func (t *processTable) slept(prev *processTable, pid int) bool {
+	now, ok := t.switches[pid]
+	then, wasBlocked := prev.switches[pid]
+	return ok && wasBlocked && now == then
 }
 
 // zombies groups the processes that ended by the parent that has not asked for them.

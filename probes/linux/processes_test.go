@@ -46,7 +46,10 @@ func TestProcesses(t *testing.T) {
 		{"blocked and stuck", base +
 			section(70, "", stat(70, "cp", "D", 1, 0, 5, 0, 1, 1000, 10, 0)) +
 			section(71, "", stat(71, "cp", "D", 1, 0, 5, 0, 1, 1000, 10, 0)) +
-			section(71, "@1s", stat(71, "cp", "D", 1, 0, 9, 0, 1, 1000, 10, 0)) +
+			"-- /proc/70/status --\nName:	cp\nvoluntary_ctxt_switches:	40\nnonvoluntary_ctxt_switches:	2\n" +
+			"-- /proc/71/status --\nvoluntary_ctxt_switches:	40\nnonvoluntary_ctxt_switches:	2\n" +
+			"-- /proc/71/status @1s --\nvoluntary_ctxt_switches:	45\nnonvoluntary_ctxt_switches:	2\n" +
+			"-- /proc/72/status --\nvoluntary_ctxt_switches:	9\nnonvoluntary_ctxt_switches:	2\n" +
 			section(72, "", stat(72, "jbd2/vda1-8", "S", 2, kthread, 5, 0, 1, 1000, 0, 0)) +
 			section(72, "@1s", stat(72, "jbd2/vda1-8", "D", 2, kthread, 5, 0, 1, 1000, 0, 0)) +
 			"-- /proc/70/wchan [quoted] --\n" + quote("nfs_wait_bit_killable") + "-- /proc/72/wchan [quoted] --\n" + quote("0"),
