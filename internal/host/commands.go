@@ -19,6 +19,7 @@ const maxOutput = 4 << 20
 // allowed lists every command that may run, by the words it must begin with. All of them only read. A command that ends in "…" may
 // be followed by further words.
 var allowed = [][]string{
+	{"blkid", "-c", "/dev/null", "-o", "export"},
 	{"chronyc", "-n", "-c", "tracking"},
 	{"chronyc", "-n", "-c", "sources"},
 	{"ip6tables-legacy-save"},

@@ -9,7 +9,12 @@ import (
 // Probes lists every probe of this package.
 func Probes() []probes.Probe[host.Host] {
 	return []probes.Probe[host.Host]{
+		Accounts,
 		CPU,
+		DeletedFiles,
+		Disks,
+		Filesystems,
+		Fstab,
 		Host,
 		KernelLog,
 		Limits,
@@ -18,6 +23,10 @@ func Probes() []probes.Probe[host.Host] {
 		OOM,
 		Pressure,
 		Processes,
+		Sshd,
+		SystemFiles,
+		TimeSync,
+		Units,
 		VMStat,
 	}
 }

@@ -10,7 +10,7 @@
 //	-- /dev/vda 060660 0:6 --         file types as st_mode has them
 //	-- /var/log/x nlink=0 size=9 --   what else stat(2) says: dev=MAJOR:MINOR, ino, nlink, size, mtime=TIME
 //	-- /var/empty/sshd/ 0711 0:0 --   a directory
-//	-- /etc/resolv.conf -> run/x --   a symbolic link
+//	-- /etc/resolv.conf -> run/x --   a symbolic link; a target with a space in it is quoted as in Go, as is a path
 //	-- /etc/secret !permission --     opening it fails
 //	-- /proc/7/cmdline [quoted] --    the content as Go strings, one a line, joined
 //	-- $ sshd -t [exit 255] --        a command's standard output; [stderr] for its other one; !ERROR when it did not run
@@ -188,6 +188,14 @@ func parseName(name string) (*section, error) {
 		default:
 			s.exit, _ = strconv.Atoi(strings.TrimPrefix(flag, "exit "))
 		}
+	}
+	if before, target, ok := strings.Cut(name, ` -> "`); ok { // a target with a space in it
+		unquoted, err := strconv.Unquote(`"` + target)
+		if err != nil {
+			return nil, fmt.Errorf("target: %w", err)
+		}
+		s.words, s.target, s.mode = []string{before}, unquoted, fs.ModeSymlink|0o777
+		return s, nil
 	}
 	words := strings.Fields(bracket.ReplaceAllString(name, ""))
 	if strings.HasPrefix(name, `"`) { // a path with a space in it

@@ -1,0 +1,287 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// Accounts reads whether root and the users could log in.
+var Accounts = probes.Define(probes.Probe[host.Host]{
+	Name: "accounts",
+	Doc: `Accounts
+
+Reads /etc/passwd, group, shadow (as root), shells and nsswitch.conf, and looks for root's home, the shells of those who may log in and
+nologin files. Of a password it tells only whether there is one. Costs 0.2 ms. Accounts of LDAP or another directory are not seen.
+A locked root password is what cloud images have who let root in by key: it is not a fault by itself.`,
+	Every: time.Minute,
+}, accounts)
+
+type accountsFacts struct {
+	Root          bool                       `fact:"root" doc:"There is an account called root; /etc/passwd"`
+	RootUID       probes.Opt[int]            `fact:"root_uid" unit:"uid" doc:"Its user id, which must be 0"`
+	RootShell     probes.Opt[string]         `fact:"root_shell" doc:"Its login shell"`
+	RootLogin     probes.Opt[bool]           `fact:"root_shell_logs_in" doc:"The shell is not one that turns logins away (nologin, false)"`
+	RootShellOK   probes.Opt[bool]           `fact:"root_shell_exists" doc:"The shell exists and may be executed"`
+	RootListed    probes.Opt[bool]           `fact:"root_shell_listed" doc:"The shell is in /etc/shells, which su, chsh and FTP servers ask for; absent without that file"`
+	RootHome      probes.Opt[string]         `fact:"root_home" doc:"Its home directory"`
+	RootHomeOK    probes.Opt[bool]           `fact:"root_home_exists" doc:"The home directory is there"`
+	RootPassword  probes.Opt[string]         `fact:"root_password" doc:"\"set\", \"locked\" (! or *, no password fits) or \"empty\" (anyone may log in on the console); needs root"`
+	RootExpired   probes.Opt[bool]           `fact:"root_expired" doc:"The account's expiry date has passed: PAM refuses logins, by key too; needs root"`
+	RootAged      probes.Opt[bool]           `fact:"root_password_expired" doc:"The password is older than its maximal age, or must be changed at the next login; needs root"`
+	OtherRoots    []otherRoot                `fact:"other_roots" doc:"Further accounts with user id 0"`
+	Logins        probes.Cut[loginFacts]     `fact:"logins" doc:"Accounts of people, and root: user id 0 or from 1000 to 60000, with a shell that lets them in; at most 200"`
+	Problems      probes.Cut[accountProblem] `fact:"problems" doc:"Lines of passwd, group and shadow that break their form; the C library skips them"`
+	NSSwitch      probes.Opt[string]         `fact:"nsswitch_passwd" doc:"Where accounts are looked up: the passwd line of /etc/nsswitch.conf; absent without one, then it is files"`
+	NSSwitchFiles bool                       `fact:"nsswitch_files" doc:"Accounts of /etc/passwd are among what is looked up"`
+	Nologin       []nologinFile              `fact:"nologin" doc:"Files that forbid everyone but root to log in; pam_nologin(8)"`
+	Shutdown      bool                       `fact:"shutdown_scheduled" doc:"A shutdown is planned, before which systemd itself writes /run/nologin; /run/systemd/shutdown/scheduled"`
+}
+
+type otherRoot struct {
+	Name  string `fact:"name,key" doc:"Name of the account"`
+	Shell string `fact:"shell" doc:"Its login shell"`
+}
+
+type loginFacts struct {
+	Name        string           `fact:"name,key" doc:"Name of the account"`
+	UID         int              `fact:"uid" unit:"uid" doc:"User id"`
+	Shell       string           `fact:"shell" doc:"Login shell"`
+	ShellExists probes.Opt[bool] `fact:"shell_exists" doc:"The shell exists and may be executed"`
+	Home        string           `fact:"home" doc:"Home directory"`
+}
+
+type accountProblem struct {
+	Where   string `fact:"where,key" doc:"\"/etc/passwd:12\""`
+	Problem string `fact:"problem" doc:"What is wrong with the line"`
+}
+
+type nologinFile struct {
+	Path string        `fact:"path,key" doc:"/etc/nologin or /run/nologin"`
+	Age  time.Duration `fact:"age" doc:"Time since it was written"`
+}
+
+const maxLogins = 200
+
+func accounts(_ context.Context, h host.Host) (accountsFacts, error) {
+	var f accountsFacts
+	users, problems, err := readColons(h, "/etc/passwd", 7)
+	if err != nil {
+		return f, err
+	}
+	f.Problems.All = problems
+	if _, problems, err = readColons(h, "/etc/group", 4); err != nil {
+		return f, err
+	}
+	f.Problems.All = append(f.Problems.All, problems...)
+	f.users(h, users)
+	f.shadow(h, users)
+	if err := f.nsswitch(h); err != nil {
+		return f, err
+	}
+	return f, f.nologin(h)
+}
+
+// readColons reads a file of lines with a number of fields between colons. Empty lines, comments and NIS entries are passed over as
+// the C library does.
+func readColons(h host.Files, name string, n int) (rows [][]string, problems []accountProblem, err error) {
+	b, err := h.ReadFile(name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	at := 0
+	for line := range strings.Lines(string(b)) {
+		at++
+		line = strings.TrimSuffix(line, "\n")
+		if strings.TrimSpace(line) == "" || strings.ContainsRune("#+-", rune(line[0])) {
+			continue
+		}
+		row := strings.Split(line, ":")
+		switch {
+		case len(row) != n:
+			problems = append(problems, accountProblem{fmt.Sprintf("%s:%d", name, at), fmt.Sprintf("%d fields between colons, not %d", len(row), n)})
+		case row[0] == "":
+			problems = append(problems, accountProblem{fmt.Sprintf("%s:%d", name, at), "no name"})
+		case strings.HasSuffix(line, "\r"):
+			problems = append(problems, accountProblem{fmt.Sprintf("%s:%d", name, at), "it ends in a carriage return (a DOS line end)"})
+			row[n-1] = strings.TrimSuffix(row[n-1], "\r")
+			rows = append(rows, row)
+		default:
+			rows = append(rows, row)
+		}
+	}
+	return rows, problems, nil
+}
+
+// Fields of /etc/passwd: passwd(5).
+const (
+	pwName = iota
+	pwPassword
+	pwUID
+	pwGID
+	pwGecos
+	pwHome
+	pwShell
+)
+
+func (f *accountsFacts) users(h host.Files, users [][]string) {
+	for _, u := range users {
+		uid, err := strconv.Atoi(u[pwUID])
+		if err != nil {
+			f.Problems.All = append(f.Problems.All, accountProblem{"/etc/passwd: " + u[pwName], fmt.Sprintf("the user id is %.40q, not a number", u[pwUID])})
+			continue
+		}
+		shell := u[pwShell]
+		if shell == "" {
+			shell = "/bin/sh" // passwd(5)
+		}
+		switch {
+		case u[pwName] == "root" && !f.Root:
+			f.root(h, uid, shell, u[pwHome])
+		case uid == 0:
+			f.OtherRoots = append(f.OtherRoots, otherRoot{u[pwName], shell})
+		}
+		if !letsIn(shell) || uid != 0 && (uid < 1000 || uid > 60000) { // UID_MIN and UID_MAX of login.defs(5)
+			continue
+		}
+		if len(f.Logins.All) == maxLogins {
+			f.Logins.More++
+			continue
+		}
+		f.Logins.All = append(f.Logins.All, loginFacts{u[pwName], uid, shell, executable(h, shell), u[pwHome]})
+	}
+}
+
+// letsIn tells a shell from the programs that are entered in its place to turn logins away.
+func letsIn(shell string) bool {
+	name := shell[strings.LastIndexByte(shell, '/')+1:]
+	return !slices.Contains([]string{"nologin", "false", "true", "sync", "halt", "shutdown"}, name)
+}
+
+func executable(h host.Files, name string) probes.Opt[bool] {
+	fi, err := h.Stat(name)
+	switch {
+	case err == nil:
+		return probes.Some(fi.Mode.IsRegular() && fi.Mode&0o111 != 0)
+	case errors.Is(err, fs.ErrNotExist):
+		return probes.Some(false)
+	}
+	return probes.Unread[bool](err.Error())
+}
+
+func (f *accountsFacts) root(h host.Files, uid int, shell, home string) {
+	f.Root, f.RootUID = true, probes.Some(uid)
+	f.RootShell, f.RootLogin, f.RootShellOK = probes.Some(shell), probes.Some(letsIn(shell)), executable(h, shell)
+	f.RootHome, f.RootHomeOK = probes.Some(home), exists(h, home)
+	b, err := h.ReadFile("/etc/shells")
+	switch {
+	case err == nil:
+		f.RootListed = probes.Some(slices.Contains(strings.Fields(string(b)), shell))
+	case !errors.Is(err, fs.ErrNotExist):
+		f.RootListed = probes.Unread[bool](err.Error())
+	}
+}
+
+// Fields of /etc/shadow: shadow(5). Dates are days since 1970.
+const (
+	spName = iota
+	spPassword
+	spChanged
+	spMin
+	spMax
+	spWarn
+	spInactive
+	spExpires
+)
+
+// shadow reads root's password state. A password in passwd itself, with no x in its place, is the one that counts.
+func (f *accountsFacts) shadow(h host.Host, users [][]string) {
+	rows, problems, err := readColons(h, "/etc/shadow", 9)
+	if err != nil {
+		f.RootPassword = probes.Unread[string](err.Error())
+		f.RootExpired, f.RootAged = probes.Unread[bool](err.Error()), probes.Unread[bool](err.Error())
+		f.Problems.More = 1 // whatever is wrong in shadow
+		return
+	}
+	f.Problems.All = append(f.Problems.All, problems...)
+	byName := func(name string) func([]string) bool { return func(row []string) bool { return row[0] == name } }
+	u := slices.IndexFunc(users, byName("root"))
+	if u < 0 {
+		return
+	}
+	if p := users[u][pwPassword]; p != "x" {
+		f.RootPassword = probes.Some(passwordState(p))
+	}
+	s := slices.IndexFunc(rows, byName("root"))
+	if s < 0 {
+		return
+	}
+	row := rows[s]
+	if users[u][pwPassword] == "x" {
+		f.RootPassword = probes.Some(passwordState(row[spPassword]))
+	}
+	today := int(h.Now().Unix() / 86400)
+	expires, hasExpiry := days(row[spExpires])
+	f.RootExpired = probes.Some(hasExpiry && expires <= today)
+	changed, hasChange := days(row[spChanged])
+	limit, hasLimit := days(row[spMax])
+	f.RootAged = probes.Some(hasChange && (changed == 0 || hasLimit && limit < 10000 && changed+limit < today)) // 99999 is never: shadow(5)
+}
+
+func passwordState(p string) string {
+	switch {
+	case p == "":
+		return "empty"
+	case strings.HasPrefix(p, "!"), strings.HasPrefix(p, "*"):
+		return "locked"
+	}
+	return "set"
+}
+
+func days(s string) (int, bool) {
+	n, err := strconv.Atoi(s)
+	return n, err == nil && n >= 0
+}
+
+func (f *accountsFacts) nsswitch(h host.Files) error {
+	f.NSSwitchFiles = true
+	b, err := h.ReadFile("/etc/nsswitch.conf")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading /etc/nsswitch.conf: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		line, _, _ = strings.Cut(line, "#")
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "passwd:"); ok {
+			words := strings.Fields(value)
+			f.NSSwitch = probes.Some(strings.Join(words, " "))
+			f.NSSwitchFiles = slices.ContainsFunc([]string{"files", "compat", "altfiles"}, func(w string) bool { return slices.Contains(words, w) })
+		}
+	}
+	return nil
+}
+
+func (f *accountsFacts) nologin(h host.Host) error {
+	for _, name := range []string{"/etc/nologin", "/run/nologin"} {
+		fi, err := h.Stat(name)
+		switch {
+		case err == nil:
+			f.Nologin = append(f.Nologin, nologinFile{name, max(0, h.Now().Sub(fi.ModTime))})
+		case !errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("looking for %s: %w", name, err)
+		}
+	}
+	_, err := h.Stat("/run/systemd/shutdown/scheduled")
+	f.Shutdown = err == nil
+	return nil
+}

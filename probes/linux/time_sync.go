@@ -1,0 +1,186 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// TimeSync reads whether the clock is being kept right.
+var TimeSync = probes.Define(probes.Probe[host.Host]{
+	Name: "time_sync",
+	Doc: `Time synchronisation
+
+Asks the kernel (adjtimex) whether anything disciplines its clock, looks which time daemons are there, and asks chronyd with two runs of
+chronyc if it runs (5 ms each). Reads the clock sources in /sys/devices/system/clocksource and /etc/adjtime. In a container the kernel's
+clock is the machine's, and it is the machine that keeps it. How far the clock is off is what ntp_offset measures.`,
+	Every: time.Minute,
+}, timeSync)
+
+type timeSyncFacts struct {
+	Synchronised probes.Opt[bool]          `fact:"synchronised" doc:"The clock is held to a reference: what chronyd says if it runs, else the kernel (STA_UNSYNC is off)"`
+	Kernel       bool                      `fact:"kernel_synchronised" doc:"The kernel's flag alone; adjtimex(2)"`
+	MaxError     time.Duration             `fact:"max_error" doc:"The kernel's bound of the clock's error; it grows by 0.5 ms a second while nobody corrects it, up to 16 s"`
+	Daemons      []timeDaemon              `fact:"daemons" doc:"Time daemons that are installed"`
+	Running      int                       `fact:"running" unit:"count" doc:"How many of them run; with two they fight over the clock"`
+	Sources      probes.Opt[int]           `fact:"sources" unit:"count" doc:"Time sources that chronyd has; absent if it does not run"`
+	Reachable    probes.Opt[int]           `fact:"sources_reachable" unit:"count" doc:"Those that answered one of the last eight times"`
+	Stratum      probes.Opt[int]           `fact:"stratum" unit:"count" doc:"Distance from a reference clock, as chronyd has it; 0 if it follows nothing"`
+	Offset       probes.Opt[time.Duration] `fact:"offset" doc:"How far chronyd thinks the clock is off now, without its sign"`
+	ClockSource  string                    `fact:"clocksource" doc:"The kernel's clock source: kvm-clock, tsc; empty where /sys does not say"`
+	Available    []string                  `fact:"clocksources" doc:"Clock sources that the kernel could use"`
+	RTCLocal     probes.Opt[bool]          `fact:"rtc_local" doc:"The hardware clock is kept in local time, which jumps with summer time; /etc/adjtime, absent without it"`
+}
+
+type timeDaemon struct {
+	Name    string `fact:"name,key" doc:"chronyd, systemd-timesyncd or ntpd"`
+	Running bool   `fact:"running" doc:"It runs"`
+}
+
+// timeDaemons says where each daemon is installed and what is there only while it runs: a file with its process id, or, as
+// systemd-timesyncd has none, its runtime directory (RuntimeDirectory= of its unit).
+var timeDaemons = []struct {
+	name, comm string
+	programs   []string
+	pidfiles   []string
+	runtime    string
+}{
+	{"chronyd", "chronyd", []string{"/usr/sbin/chronyd", "/usr/bin/chronyd"}, []string{"/run/chrony/chronyd.pid", "/run/chronyd.pid", "/var/run/chronyd.pid"}, ""},
+	{"systemd-timesyncd", "", []string{"/usr/lib/systemd/systemd-timesyncd", "/lib/systemd/systemd-timesyncd"}, nil, "/run/systemd/timesync"},
+	{"ntpd", "ntpd", []string{"/usr/sbin/ntpd", "/usr/bin/ntpd"}, []string{"/run/ntpd.pid", "/var/run/ntpd.pid"}, ""},
+}
+
+func timeSync(ctx context.Context, h host.Host) (timeSyncFacts, error) {
+	clock, err := h.Clock()
+	if err != nil {
+		return timeSyncFacts{}, fmt.Errorf("asking for the clock's state: %w", err)
+	}
+	f := timeSyncFacts{Kernel: clock.Synchronised, Synchronised: probes.Some(clock.Synchronised), MaxError: clock.MaxError}
+	for _, d := range timeDaemons {
+		installed := false
+		for _, program := range d.programs {
+			_, err := h.Stat(program)
+			installed = installed || err == nil
+		}
+		if !installed {
+			continue
+		}
+		running := d.runtime != "" && isThere(h, d.runtime)
+		for _, file := range d.pidfiles {
+			running = running || pidfileHolds(h, file, d.comm)
+		}
+		f.Daemons = append(f.Daemons, timeDaemon{d.name, running})
+		if running {
+			f.Running++
+		}
+		if running && d.name == "chronyd" {
+			f.askChrony(ctx, h)
+		}
+	}
+	f.clockSource(h)
+	return f, f.adjtime(h)
+}
+
+func isThere(h host.Files, name string) bool {
+	_, err := h.Stat(name)
+	return err == nil
+}
+
+// pidfileHolds reports whether a file names a process of that name; a daemon that was killed leaves its file behind.
+func pidfileHolds(h host.Files, file, comm string) bool {
+	pid, err := readInt(h, file)
+	if err != nil {
+		return false
+	}
+	name, err := readLine(h, fmt.Sprintf("/proc/%d/comm", pid))
+	return err == nil && name == comm
+}
+
+func (f *timeSyncFacts) askChrony(ctx context.Context, h host.Host) {
+	tracking, err := chronyc(ctx, h, "tracking")
+	if err == nil && (len(tracking) != 1 || len(tracking[0]) < 14) {
+		err = errors.New("chronyc -c tracking: not one line of 14 fields")
+	}
+	if err != nil {
+		f.Synchronised = probes.Unread[bool](err.Error())
+		f.Stratum, f.Offset = probes.Unread[int](err.Error()), probes.Unread[time.Duration](err.Error())
+	} else {
+		f.tracking(tracking[0])
+	}
+	sources, err := chronyc(ctx, h, "sources")
+	if err != nil {
+		f.Sources, f.Reachable = probes.Unread[int](err.Error()), probes.Unread[int](err.Error())
+		return
+	}
+	reachable := 0
+	for _, s := range sources {
+		if len(s) > 5 && s[5] != "0" { // the reach register: eight bits in octal, one for each of the last requests
+			reachable++
+		}
+	}
+	f.Sources, f.Reachable = probes.Some(len(sources)), probes.Some(reachable)
+}
+
+func chronyc(ctx context.Context, h host.Host, report string) ([][]string, error) {
+	out, err := h.Run(ctx, "chronyc", "-n", "-c", report)
+	if err != nil {
+		return nil, err
+	}
+	if out.Exit != 0 {
+		return nil, fmt.Errorf("chronyc %s: %.200s", report, strings.TrimSpace(string(out.Stdout)+string(out.Stderr)))
+	}
+	var rows [][]string
+	for line := range strings.Lines(string(out.Stdout)) {
+		rows = append(rows, strings.Split(strings.TrimSpace(line), ","))
+	}
+	return rows, nil
+}
+
+// tracking reads the fields of the tracking report in the order of chronyc(1): reference id, its name, stratum, reference time,
+// system time's offset in seconds, …, leap status.
+func (f *timeSyncFacts) tracking(t []string) {
+	f.Synchronised = probes.Some(t[13] != "Not synchronised")
+	if n, err := strconv.Atoi(t[2]); err == nil {
+		f.Stratum = probes.Some(n)
+	} else {
+		f.Stratum = probes.Unread[int](err.Error())
+	}
+	if s, err := strconv.ParseFloat(t[4], 64); err == nil && math.Abs(s) < 1e9 {
+		f.Offset = probes.Some(time.Duration(math.Abs(s) * float64(time.Second)))
+	} else {
+		f.Offset = probes.Unread[time.Duration](fmt.Sprintf("%.40q is no number of seconds", t[4]))
+	}
+}
+
+func (f *timeSyncFacts) clockSource(h host.Files) {
+	const dir = "/sys/devices/system/clocksource/clocksource0/"
+	if name, err := readLine(h, dir+"current_clocksource"); err == nil {
+		f.ClockSource = name
+	}
+	if names, err := readLine(h, dir+"available_clocksource"); err == nil {
+		f.Available = strings.Fields(names)
+	}
+}
+
+// adjtime reads the third line of /etc/adjtime: UTC or LOCAL (hwclock(8)).
+func (f *timeSyncFacts) adjtime(h host.Files) error {
+	b, err := h.ReadFile("/etc/adjtime")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading /etc/adjtime: %w", err)
+	}
+	if lines := strings.Split(string(b), "\n"); len(lines) >= 3 {
+		f.RTCLocal = probes.Some(strings.TrimSpace(lines[2]) == "LOCAL")
+	}
+	return nil
+}

@@ -1,0 +1,196 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// Units reads which units of systemd have failed, restart again and again, or are not there though they should be.
+var Units = probes.Define(probes.Probe[host.Host]{
+	Name: "units",
+	Doc: `systemd units
+
+Runs ` + "`systemctl show`" + ` once for all services, sockets, mounts, swaps and timers that are loaded, and ` + "`journalctl -u`" + ` for the last words of up
+to three that are in trouble. Costs what systemd takes to answer, about 0.1 ms a unit. Only units worth a look are listed: failed,
+restarting, restarted, enabled but stopped, and those that a host is reached and kept by (SSH, cron, time, network). restarts counts
+since the unit was last started by hand or at boot. What looks like a password or token in a log line is replaced by ***.`,
+	Every:   30 * time.Second,
+	Timeout: 5 * time.Second, // systemd answers slowly on a host that is out of memory, when it matters most
+}, units)
+
+type unitsFacts struct {
+	Loaded int         `fact:"loaded" unit:"count" doc:"Units of these kinds that systemd has loaded"`
+	Failed int         `fact:"failed" unit:"count" doc:"How many of them have failed"`
+	List   []unitFacts `fact:"list" doc:"Those worth a look"`
+}
+
+type unitFacts struct {
+	Name        string                    `fact:"name,key" doc:"With its suffix: ssh.service"`
+	Description string                    `fact:"description" doc:"What it says of itself"`
+	Load        string                    `fact:"load" doc:"loaded, not-found, bad-setting, error, masked"`
+	Active      string                    `fact:"active" doc:"active, reloading, inactive, failed, activating, deactivating"`
+	Sub         string                    `fact:"sub" doc:"Finer than active: running, exited, dead, auto-restart, …"`
+	Result      string                    `fact:"result" doc:"How its last run ended: success, exit-code, signal, core-dump, timeout, oom-kill, start-limit-hit, …"`
+	ExitCode    probes.Opt[int]           `fact:"exit_code" unit:"status" doc:"Exit status of its main process; absent if it was not that which ended it"`
+	Restarts    int                       `fact:"restarts" unit:"count" doc:"Automatic restarts since it was last started by hand or at boot; 0 before systemd 235, which does not count"`
+	Enabled     string                    `fact:"enabled" doc:"enabled, disabled, static, masked, generated, …; empty for what has no file"`
+	Since       probes.Opt[time.Duration] `fact:"since" doc:"Time since its state last changed"`
+	Running     bool                      `fact:"running" doc:"active and alive"`
+	Stopped     bool                      `fact:"stopped" doc:"Enabled, meant to stay, its conditions met, and yet neither running nor failed: somebody stopped it, or it ended by itself"`
+	Log         []string                  `fact:"log" doc:"Its last log lines, five at most; empty for a unit that is in no trouble"`
+}
+
+// vital are the units that a host is reached and kept by, under the names that distributions give them.
+var vital = []string{
+	"ssh.service", "sshd.service", "ssh.socket", "sshd.socket", "cron.service", "crond.service", "chrony.service", "chronyd.service",
+	"systemd-timesyncd.service", "ntp.service", "ntpd.service", "ntpsec.service", "systemd-networkd.service", "NetworkManager.service",
+	"networking.service", "network.service", "systemd-resolved.service", "systemd-journald.service", "rsyslog.service", "dbus.service",
+	"systemd-logind.service", "aliyun.service", "cloud-init.service",
+}
+
+const unitProperties = "Id,Description,LoadState,ActiveState,SubState,Result,Type,ExecMainCode,ExecMainStatus,NRestarts,UnitFileState," +
+	"ConditionResult,StateChangeTimestamp"
+
+const (
+	maxUnits     = 200 // listed
+	maxUnitLogs  = 3   // read; journalctl takes 10 ms and more each
+	unitLogLines = 5
+)
+
+func units(ctx context.Context, h host.Host) (unitsFacts, error) {
+	if _, err := h.Stat("/run/systemd/system"); errors.Is(err, fs.ErrNotExist) { // sd_booted(3)
+		return unitsFacts{}, probes.NoData("systemd is not the service manager")
+	} else if err != nil {
+		return unitsFacts{}, fmt.Errorf("looking for systemd: %w", err)
+	}
+	out, err := h.Run(ctx, "systemctl", "show", "--no-pager", "--property="+unitProperties, "*.service", "*.socket", "*.mount", "*.swap", "*.timer")
+	if err != nil {
+		return unitsFacts{}, err
+	}
+	if out.Exit != 0 {
+		return unitsFacts{}, fmt.Errorf("systemctl show: exit status %d: %.200s", out.Exit, strings.TrimSpace(string(out.Stderr)))
+	}
+	var f unitsFacts
+	for block := range strings.SplitSeq(strings.TrimSpace(string(out.Stdout)), "\n\n") {
+		u, err := parseUnit(block, h.Now())
+		if err != nil {
+			return unitsFacts{}, fmt.Errorf("systemctl show: %w", err)
+		}
+		if u.Load == "not-found" {
+			continue
+		}
+		f.Loaded++
+		if u.Active == "failed" {
+			f.Failed++
+		}
+		if u.notable() && len(f.List) < maxUnits {
+			f.List = append(f.List, u)
+		}
+	}
+	f.readLogs(ctx, h)
+	return f, nil
+}
+
+// parseUnit parses the KEY=value lines of one unit.
+func parseUnit(block string, now time.Time) (unitFacts, error) {
+	p := map[string]string{}
+	for line := range strings.Lines(block) {
+		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		if !ok {
+			return unitFacts{}, fmt.Errorf("%.80q is not KEY=value", line)
+		}
+		p[key] = value
+	}
+	for _, key := range []string{"Id", "LoadState", "ActiveState", "SubState"} {
+		if p[key] == "" {
+			return unitFacts{}, fmt.Errorf("no %s for unit %.80q", key, p["Id"])
+		}
+	}
+	u := unitFacts{
+		Name: p["Id"], Description: p["Description"], Load: p["LoadState"], Active: p["ActiveState"], Sub: p["SubState"],
+		Result: p["Result"], Enabled: p["UnitFileState"],
+	}
+	if n, err := strconv.Atoi(p["NRestarts"]); err == nil {
+		u.Restarts = n
+	}
+	if p["ExecMainCode"] == "1" { // CLD_EXITED of waitid(2); 2 and 3 are a signal
+		if n, err := strconv.Atoi(p["ExecMainStatus"]); err == nil {
+			u.ExitCode = probes.Some(n)
+		}
+	}
+	if at, err := time.Parse("Mon 2006-01-02 15:04:05 MST", p["StateChangeTimestamp"]); err == nil {
+		u.Since = probes.Some(max(0, now.Sub(at)))
+	}
+	u.Running = u.Active == "active" && u.Sub != "exited"
+	u.Stopped = u.Active == "inactive" && u.Enabled == "enabled" && u.Load == "loaded" && p["ConditionResult"] == "yes" && p["Type"] != "" && p["Type"] != "oneshot"
+	return u, nil
+}
+
+func (u *unitFacts) troubled() bool {
+	return u.Active == "failed" || u.Sub == "auto-restart" || u.Restarts > 0
+}
+
+func (u *unitFacts) notable() bool {
+	return u.troubled() || u.Stopped || u.Active == "activating" || u.Load != "loaded" && u.Load != "masked" || slices.Contains(vital, u.Name)
+}
+
+// readLogs reads the last words of the units in trouble; those that are failed now come first. A log that cannot be read (no journal,
+// not root) stays empty, for the unit's state does not depend on it.
+func (f *unitsFacts) readLogs(ctx context.Context, h host.Host) {
+	left := maxUnitLogs
+	for _, failed := range []bool{true, false} {
+		for i := range f.List {
+			u := &f.List[i]
+			if left == 0 || !u.troubled() || (u.Active == "failed") != failed {
+				continue
+			}
+			left--
+			out, err := h.Run(ctx, "journalctl", "-u", u.Name, "-n", strconv.Itoa(unitLogLines), "-o", "cat", "--no-pager", "-q")
+			if err != nil || out.Exit != 0 {
+				continue
+			}
+			for line := range strings.Lines(string(out.Stdout)) {
+				if line = strings.TrimSpace(line); line != "" {
+					u.Log = append(u.Log, redactLine(line))
+				}
+			}
+		}
+	}
+}
+
+// What a log line may give away: name=value and "name: value" of what is called a secret, credentials in URLs, tokens of the usual
+// providers' form, and long runs of base64 or hexadecimal digits.
+var secrets = []struct {
+	pattern *regexp.Regexp
+	by      string
+}{
+	{regexp.MustCompile(`(?i)((?:pass(?:word|wd|phrase)?|secret|token|api[_-]?key|access[_-]?key(?:[_-]?(?:id|secret))?|private[_-]?key|credential|cookie)["']?\s*[=:]\s*)("[^"]*"|'[^']*'|\S+)`), "${1}***"},
+	{regexp.MustCompile(`(?i)(authorization["']?\s*[=:]\s*).*`), "${1}***"},
+	{regexp.MustCompile(`(?i)\b(bearer|basic) [A-Za-z0-9._~+/=-]{8,}`), "${1} ***"},
+	{regexp.MustCompile(`([a-z][a-z0-9+.-]*://[^/\s:@]*:)[^/\s@]+@`), "${1}***@"},
+	{regexp.MustCompile(`[A-Za-z0-9+_-]{40,}=*`), "***"},
+}
+
+// maxLogLine is enough for a message's beginning, which says what is wrong.
+const maxLogLine = 300
+
+// redactLine hides secrets in a line that a program wrote.
+func redactLine(s string) string {
+	for _, secret := range secrets {
+		s = secret.pattern.ReplaceAllString(s, secret.by)
+	}
+	if len(s) > maxLogLine {
+		s = strings.ToValidUTF8(s[:maxLogLine], "") + "…"
+	}
+	return s
+}
