@@ -37,7 +37,7 @@ type hostFacts struct {
 	KernelMinor int                `fact:"kernel_minor" unit:"count" doc:"Second number of the release"`
 	KernelCode  int                `fact:"kernel_code" unit:"count" doc:"Release for comparing: 1000 × major + minor, 4012 for 4.12"`
 	Arch        probes.Opt[string] `fact:"arch" doc:"Architecture as uname says it; /proc/sys/kernel/arch since Linux 6.1, before that from the name of the dynamic loader"`
-	CrashKernel string             `fact:"crash_kernel" doc:"What the kernel's command line reserves for a crash kernel: crashkernel=; empty if nothing"`
+	CrashKernel probes.Opt[string] `fact:"crash_kernel" doc:"What the kernel's command line reserves for a crash kernel: crashkernel=; absent if it reserves nothing"`
 
 	CPUs     int                `fact:"cpus" unit:"cores" doc:"Cores that are online"`
 	Uptime   time.Duration      `fact:"uptime" doc:"Time since the kernel started; /proc/uptime"`
@@ -72,11 +72,8 @@ func hostProbe(_ context.Context, h host.Host) (hostFacts, error) {
 		return f, err
 	}
 	f.CPUs, f.BootedAt = len(s.cores), s.boot.UTC().Format(time.RFC3339)
-	if f.CrashKernel, err = crashKernel(h); err != nil {
-		return f, err
-	}
 	f.distribution(h)
-	f.Arch = arch(h)
+	f.Arch, f.CrashKernel = arch(h), crashKernel(h)
 	f.Vendor, f.Product = dmi(h, "sys_vendor"), dmi(h, "product_name")
 	f.Init = optionalLine(h, "/proc/1/comm")
 	f.ContainerKind = containerKind(h)
@@ -114,17 +111,18 @@ func readUptime(h host.Files) (time.Duration, error) {
 	return time.Duration(s * float64(time.Second)).Round(10 * time.Millisecond), nil
 }
 
-func crashKernel(h host.Files) (string, error) {
-	line, err := readLine(h, "/proc/cmdline")
-	if err != nil {
-		return "", err
+func crashKernel(h host.Files) probes.Opt[string] {
+	line := optionalLine(h, "/proc/cmdline")
+	words, ok := line.Get()
+	if !ok {
+		return line
 	}
-	for word := range strings.FieldsSeq(line) {
+	for word := range strings.FieldsSeq(words) {
 		if size, ok := strings.CutPrefix(word, "crashkernel="); ok {
-			return size, nil
+			return probes.Some(size)
 		}
 	}
-	return "", nil
+	return probes.None[string]()
 }
 
 // distribution reads os-release(5): the file in /etc wins.
@@ -179,19 +177,6 @@ func arch(h host.Files) probes.Opt[string] {
 
 func dmi(h host.Files, name string) probes.Opt[string] {
 	return optionalLine(h, "/sys/class/dmi/id/"+name)
-}
-
-// optionalLine is a file's line, absent if there is no such file.
-func optionalLine(h host.Files, name string) probes.Opt[string] {
-	line, err := readLine(h, name)
-	switch {
-	case err == nil:
-		return probes.Some(line)
-	case errors.Is(err, fs.ErrNotExist):
-		return probes.None[string]()
-	default:
-		return probes.Unread[string](err.Error())
-	}
 }
 
 // containerKind looks at what container managers leave behind for systemd-detect-virt(1) and others to see:

@@ -103,19 +103,6 @@ func parseFileNr(line string) (open, limit int, err error) {
 	return max(0, allocated-unused), limit, nil
 }
 
-// optionalInt is a file's number, absent if there is no such file.
-func optionalInt(h host.Files, name string) probes.Opt[int] {
-	n, err := readInt(h, name)
-	switch {
-	case err == nil:
-		return probes.Some(n)
-	case errors.Is(err, fs.ErrNotExist):
-		return probes.None[int]()
-	default:
-		return probes.Unread[int](err.Error())
-	}
-}
-
 // nofileLimits reads the nofile lines of limits.conf and then of limits.d/*.conf by name, as pam_limits(8) does: of two
 // lines for the same domain the later one wins.
 func nofileLimits(h host.Files) ([]nofileLimit, error) {

@@ -1,7 +1,9 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"strconv"
 	"strings"
@@ -24,17 +26,39 @@ func readText(h host.Files, name string) (string, error) {
 	return string(b), nil
 }
 
-// readLine returns the first line of a file that is expected to have one, without the white space around it.
+// errEmpty is for a file that is there and says nothing.
+var errEmpty = errors.New("it is empty")
+
+// readLine returns the first line of a file that is expected to have one, without the white space around it. The kernel ends every
+// line, so one of its files that does not end with a line's end was cut short; what programs write need not.
 func readLine(h host.Files, name string) (string, error) {
 	b, err := h.ReadFile(name)
 	if err != nil {
 		return "", err
 	}
-	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
-	if line == "" {
-		return "", fmt.Errorf("reading %s: it is empty", name)
+	text := string(b)
+	kernels := strings.HasPrefix(name, "/proc/") || strings.HasPrefix(name, "/sys/")
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	switch {
+	case line == "":
+		return "", fmt.Errorf("reading %s: %w", name, errEmpty)
+	case kernels && !strings.HasSuffix(text, "\n"):
+		return "", fmt.Errorf("reading %s: the line is cut short", name)
 	}
 	return line, nil
+}
+
+// optionalLine is a file's line, absent if there is no such file or nothing in it.
+func optionalLine(h host.Files, name string) probes.Opt[string] {
+	line, err := readLine(h, name)
+	switch {
+	case err == nil:
+		return probes.Some(line)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errEmpty):
+		return probes.None[string]()
+	default:
+		return probes.Unread[string](err.Error())
+	}
 }
 
 // readInt reads a file that holds one number.
@@ -48,6 +72,19 @@ func readInt(h host.Files, name string) (int, error) {
 		return 0, fmt.Errorf("reading %s: %w", name, err)
 	}
 	return n, nil
+}
+
+// optionalInt is a file's number, absent if there is no such file.
+func optionalInt(h host.Files, name string) probes.Opt[int] {
+	n, err := readInt(h, name)
+	switch {
+	case err == nil:
+		return probes.Some(n)
+	case errors.Is(err, fs.ErrNotExist):
+		return probes.None[int]()
+	default:
+		return probes.Unread[int](err.Error())
+	}
 }
 
 // parseCount parses a number that the kernel prints from an unsigned variable. What exceeds an int64 (the unlimited
