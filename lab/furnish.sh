@@ -1,0 +1,15 @@
+# The rest of the host, done inside it while it boots, and again until all of it succeeds.
+
+# systemd ignores devices in fstab when it runs in a container, so the data disk is mounted here.
+[ -e /dev/vdb ] || mknod -m 660 /dev/vdb b "$major" "$minor"
+mountpoint -q /data || mount /data
+[ -s /data/records ] || head -c 1048576 /dev/urandom >/data/records
+sha256sum /data/records >/root/records.sha256
+
+if [ -d /mnt/lxcfs/proc ]; then
+  for file in cpuinfo diskstats loadavg meminfo stat swaps uptime; do
+    mount --bind "/mnt/lxcfs/proc/$file" "/proc/$file"
+  done
+  umount --lazy /mnt/lxcfs
+  rmdir /mnt/lxcfs
+fi

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// What surrounds a host, with the addresses that an Alibaba Cloud VPC has: the vSwitch's gateway, the metadata service, the
+// two resolvers, a time server. A client lives behind the gateway, so that its packets take the default route.
+const (
+	hostAddr     = "172.16.0.10"
+	gatewayAddr  = "172.16.0.253"
+	clientAddr   = "203.0.113.10" // TEST-NET-3, RFC 5737
+	metadataAddr = "100.100.100.200"
+	ntpAddr      = "100.100.61.88"
+	ntpName      = "ntp.cloud.aliyuncs.com."
+)
+
+var resolverAddrs = []string{"100.100.2.136", "100.100.2.138"}
+
+// roleEnv makes this program, or its test, serve as a gateway instead: see main and TestMain.
+const roleEnv = "HOSTMEND_LAB_GATEWAY_OF"
+
+// serveGateway is the process that owns the gateway's network namespace. It makes the cable to the namespace of the process
+// launcher, serves, prints "ready", and ends with its standard input, that is with the lab, however that ends.
+func serveGateway(launcher string) error {
+	cable := []string{
+		"link set lo up",
+		"link add lab0 type veth peer name eth0 netns " + launcher,
+		"addr add " + gatewayAddr + "/24 dev lab0",
+	}
+	for _, addr := range append([]string{clientAddr, metadataAddr, ntpAddr}, resolverAddrs...) {
+		cable = append(cable, "addr add "+addr+"/32 dev lo")
+	}
+	if err := ipBatch(exec.Command("ip", "-batch", "-"), append(cable, "link set lab0 up")...); err != nil {
+		return err
+	}
+	failed := make(chan error)
+	for _, addr := range resolverAddrs {
+		for _, network := range []string{"udp", "tcp"} {
+			server := &dns.Server{Addr: addr + ":53", Net: network, Handler: dns.HandlerFunc(resolve)}
+			started := make(chan struct{})
+			server.NotifyStartedFunc = func() { close(started) }
+			go func() { failed <- server.ListenAndServe() }()
+			select {
+			case <-started:
+			case err := <-failed:
+				return fmt.Errorf("serving DNS: %w", err)
+			}
+		}
+	}
+	metadata, err := net.Listen("tcp", metadataAddr+":80")
+	if err != nil {
+		return fmt.Errorf("serving metadata: %w", err)
+	}
+	go func() { failed <- http.Serve(metadata, http.HandlerFunc(serveMetadata)) }()
+	clock, err := net.ListenPacket("udp", ntpAddr+":123")
+	if err != nil {
+		return fmt.Errorf("serving time: %w", err)
+	}
+	go func() { failed <- serveTime(clock) }()
+	fmt.Println("ready")
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		failed <- nil
+	}()
+	return <-failed
+}
+
+// ipBatch feeds lines to an `ip -batch -` command.
+func ipBatch(ip *exec.Cmd, lines ...string) error {
+	ip.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
+	if out, err := ip.CombinedOutput(); err != nil {
+		return fmt.Errorf("ip: %w: %s", err, out)
+	}
+	return nil
+}
+
+// resolve answers every question for an address, so that whatever name a host asks for exists: the time server's name with
+// the time server, others with the client's address.
+func resolve(w dns.ResponseWriter, q *dns.Msg) {
+	m := new(dns.Msg)
+	m.SetReply(q)
+	m.RecursionAvailable = true
+	for _, question := range q.Question {
+		if question.Qtype == dns.TypeA {
+			addr := clientAddr
+			if strings.EqualFold(question.Name, ntpName) {
+				addr = ntpAddr
+			}
+			m.Answer = append(m.Answer, &dns.A{
+				Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60},
+				A:   net.ParseIP(addr),
+			})
+		}
+	}
+	_ = w.WriteMsg(m)
+}
+
+// serveMetadata answers like an instance's metadata service: plain text under /latest/meta-data/, tokens for the hardened mode.
+func serveMetadata(w http.ResponseWriter, r *http.Request) {
+	items := map[string]string{
+		"":                         "dns-conf/\nhostname\ninstance-id\nntp-conf/\nprivate-ipv4\nregion-id\nzone-id",
+		"hostname":                 "web-1",
+		"instance-id":              "i-bp1lab0000000000000",
+		"instance/instance-type":   "ecs.g7.large",
+		"mac":                      "00:16:3e:00:00:10",
+		"network/interfaces/macs/": "00:16:3e:00:00:10/",
+		"network/interfaces/macs/00:16:3e:00:00:10/primary-ip-address": hostAddr,
+		"network/interfaces/macs/00:16:3e:00:00:10/netmask":            "255.255.255.0",
+		"network/interfaces/macs/00:16:3e:00:00:10/gateway":            gatewayAddr,
+		"dns-conf/nameservers":                                         strings.Join(resolverAddrs, "\n"),
+		"ntp-conf/ntp-servers":                                         strings.TrimSuffix(ntpName, "."),
+		"private-ipv4":                                                 hostAddr,
+		"region-id":                                                    "cn-hangzhou",
+		"zone-id":                                                      "cn-hangzhou-h",
+	}
+	if r.Method == http.MethodPut && r.URL.Path == "/latest/api/token" {
+		fmt.Fprint(w, "lab-token")
+		return
+	}
+	item, ok := items[strings.TrimPrefix(r.URL.Path, "/latest/meta-data/")]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	fmt.Fprint(w, item)
+}
+
+// serveTime is a stratum 2 time server with the machine's own clock (RFC 5905, figure 8).
+func serveTime(conn net.PacketConn) error {
+	packet := make([]byte, 512)
+	for {
+		n, from, err := conn.ReadFrom(packet)
+		received := time.Now()
+		if err != nil {
+			return err
+		}
+		const client, server = 3, 4
+		if n < 48 || packet[0]&7 != client {
+			continue
+		}
+		reply := make([]byte, 48)
+		reply[0] = packet[0]&0x38 | server // no leap second, the client's version
+		reply[1] = 2                       // stratum
+		reply[2] = packet[2]               // the client's poll
+		reply[3] = 0xec                    // precision 2^-20 s
+		copy(reply[12:], []byte{10, 0, 0, 1})
+		putTime(reply[16:], received.Add(-time.Second)) // last set
+		copy(reply[24:32], packet[40:48])               // the client's transmit time comes back as origin
+		putTime(reply[32:], received)
+		putTime(reply[40:], time.Now())
+		if _, err := conn.WriteTo(reply, from); err != nil && !errors.Is(err, net.ErrClosed) {
+			continue // a client that is cut off must not end the service
+		}
+	}
+}
+
+// putTime writes an NTP timestamp: seconds since 1900 and their fraction.
+func putTime(b []byte, t time.Time) {
+	const since1900 = 2208988800
+	binary.BigEndian.PutUint32(b, uint32(t.Unix()+since1900))
+	binary.BigEndian.PutUint32(b[4:], uint32(uint64(t.Nanosecond())<<32/1e9))
+}
+
+// awaitReady reads the line that serveGateway prints.
+func awaitReady(r io.Reader) error {
+	line, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil || line != "ready\n" {
+		return fmt.Errorf("the gateway did not start: %q %w", line, err)
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Lab tries faults, each on a host of its own, and one after the other: what is the machine's (its kernel log, its pressure) is
+// seen by every host on it.
+type Lab struct {
+	Image      Image
+	Hostmend   string // the program under test
+	OracleOnly bool
+}
+
+// Try boots a host and makes, diagnoses and clears one fault on it.
+func (l *Lab) Try(ctx context.Context, f Fault) Trial {
+	start := time.Now()
+	h, err := Boot(ctx, l.Image, l.Hostmend)
+	t := Trial{Fault: f.ID, Expect: f.Expect}
+	if err == nil {
+		t = h.Try(ctx, f, l.OracleOnly)
+	}
+	if err := errors.Join(err, h.Close()); err != nil {
+		t.Outcome, t.Note = Failed, strings.TrimSpace(t.Note+"\n"+err.Error())
+	}
+	t.Total = time.Since(start).Seconds()
+	return t
+}
+
+// Shell boots a host and gives the terminal to a shell in it.
+func (l *Lab) Shell(ctx context.Context) error {
+	h, err := Boot(ctx, l.Image, l.Hostmend)
+	if err == nil {
+		fmt.Printf("host: nsenter -t %d -a\ngateway: nsenter -t %d -n\nThe host ends with this shell.\n", h.leader, h.gateway.Process.Pid)
+		shell := h.Command(ctx, "bash", "-l")
+		shell.SysProcAttr.Setpgid = false // the terminal's foreground group
+		shell.Cancel = func() error { return shell.Process.Kill() }
+		shell.Stdin, shell.Stdout, shell.Stderr = os.Stdin, os.Stdout, os.Stderr
+		if err = shell.Run(); errors.As(err, new(*exec.ExitError)) {
+			err = nil
+		}
+	}
+	return errors.Join(err, h.Close())
+}
+
+// Possible says why this machine can have no lab, or nil.
+func Possible() error {
+	if os.Geteuid() != 0 {
+		return errors.New("the lab needs root")
+	}
+	for _, program := range []string{"systemd-nspawn", "debootstrap", "nsenter", "ip", "nft", "curl", "ssh", "mkfs.ext4"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%s is not installed: `make packages` does that on Debian", program)
+		}
+	}
+	for _, file := range []string{"/dev/loop-control", "/proc/sys/net"} {
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("this machine cannot have containers with a disk and a network: %w", err)
+		}
+	}
+	return nil
+}

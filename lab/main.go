@@ -1,0 +1,143 @@
+// Command lab makes disposable hosts, breaks them in ways that public sources describe, and sees whether hostmend names each
+// fault. An oracle that knows nothing of hostmend says when a host is broken and when it is whole again.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"text/tabwriter"
+)
+
+func main() {
+	if launcher := os.Getenv(roleEnv); launcher != "" {
+		exit(serveGateway(launcher))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	exit(run(ctx, os.Args[1:], os.Stdout))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
+	faultsDir := flags.String("faults", "lab/faults", "`directory` with the faults")
+	only := flags.String("run", "", "only faults whose id matches this `regexp`")
+	oracleOnly := flags.Bool("oracle-only", false, "inject and clear without a diagnosis: do the oracles see each fault come and go?")
+	score := flags.String("score", "", "also write the score as JSON to this `file`")
+	shell := flags.Bool("shell", false, "start a healthy host and a shell in it; the host ends with the shell")
+	hostmend := flags.String("hostmend", os.Getenv("HOSTMEND"), "the `program` under test (default: build ./cmd/hostmend)")
+	cache := flags.String("cache", DefaultCache(), "`directory` for the image and the hosts")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	pattern, err := regexp.Compile(*only)
+	if err != nil {
+		return fmt.Errorf("-run: %w", err)
+	}
+	if err := Possible(); err != nil {
+		return err
+	}
+	if *hostmend == "" && !*oracleOnly {
+		if *hostmend, err = build(ctx); err != nil {
+			if !*shell {
+				return err
+			}
+			fmt.Fprintln(out, "without hostmend:", err)
+		}
+	}
+	if err := sweep(ctx, *cache); err != nil {
+		return fmt.Errorf("sweeping up after an earlier lab: %w", err)
+	}
+	image, err := OpenImage(ctx, *cache, out)
+	if err != nil {
+		return err
+	}
+	lab := &Lab{Image: image, Hostmend: *hostmend, OracleOnly: *oracleOnly}
+	if *shell {
+		return lab.Shell(ctx)
+	}
+	all, err := LoadFaults(*faultsDir)
+	if err != nil {
+		return err
+	}
+	var trials []Trial
+	for _, f := range all {
+		if pattern.MatchString(f.ID) {
+			trials = append(trials, lab.Try(ctx, f))
+			fmt.Fprint(os.Stderr, ".")
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	fmt.Fprintln(os.Stderr)
+	right := table(out, trials)
+	if *score != "" {
+		text, err := json.MarshalIndent(trials, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(*score, append(text, '\n'), 0o644); err != nil {
+			return err
+		}
+	}
+	if !right {
+		return errors.New("not every fault was named rightly")
+	}
+	return nil
+}
+
+// build makes hostmend from this module, static, so that it runs in any image.
+func build(ctx context.Context) (string, error) {
+	file := filepath.Join("bin", "hostmend")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", file, "github.com/hostmend/hostmend/cmd/hostmend")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building hostmend: %w\n%s", err, out)
+	}
+	return file, nil
+}
+
+// table prints the trials and reports whether all are as they should be.
+func table(out io.Writer, trials []Trial) bool {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "FAULT\tOUTCOME\tDIAGNOSIS\tTOTAL\tFIRST FINDING")
+	count := map[Outcome]int{}
+	for _, t := range trials {
+		count[t.Outcome]++
+		first := t.Note
+		if len(t.Findings) > 0 && t.Outcome != Failed {
+			first = t.Findings[0].String()
+			if t.Outcome != First {
+				first += ", expected " + t.Expect
+			}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%.1f s\t%.1f s\t%s\n", t.Fault, t.Outcome, t.Seconds, t.Total, lastLines(first, 12))
+	}
+	w.Flush()
+	fmt.Fprintf(out, "%d faults:", len(trials))
+	for _, o := range []Outcome{First, InThree, Wrong, Missed, Shown, Skipped, Failed} {
+		if count[o] > 0 {
+			fmt.Fprintf(out, " %d %s", count[o], o)
+		}
+	}
+	fmt.Fprintln(out)
+	return count[First]+count[Shown]+count[Skipped] == len(trials)
+}
