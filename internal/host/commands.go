@@ -31,6 +31,7 @@ var allowed = [][]string{
 	{"nft", "-j", "list", "ruleset"},
 	{"sshd", "-T", "…"},
 	{"sshd", "-t"},
+	{"stat", "-f", "-c", "…"},
 	{"systemctl", "is-system-running"},
 	{"systemctl", "list-units", "…"},
 	{"systemctl", "show", "…"},
@@ -47,7 +48,7 @@ func isAllowed(argv []string) bool {
 }
 
 // Run runs an allowed command. Its children die with it: they share a process group that is killed when time is up.
-func (*Local) Run(ctx context.Context, argv ...string) (Output, error) {
+func (l *Local) Run(ctx context.Context, argv ...string) (Output, error) {
 	if !isAllowed(argv) {
 		return Output{}, fmt.Errorf("running %q: %w", argv, ErrNotAllowed)
 	}
@@ -55,8 +56,12 @@ func (*Local) Run(ctx context.Context, argv ...string) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
-	return execute(ctx, path, argv[1:]...)
+	// A process in D state does not even die of SIGKILL, and waiting for it would never end.
+	return giveUp(ctx, l, fmt.Sprintf("running %q", argv), 2*waitDelay, func() (Output, error) { return execute(ctx, path, argv[1:]...) })
 }
+
+// waitDelay is for a grandchild that keeps a killed command's pipes open.
+const waitDelay = 200 * time.Millisecond
 
 func execute(ctx context.Context, path string, args ...string) (Output, error) {
 	stdout, stderr := &limited{}, &limited{}
@@ -66,7 +71,7 @@ func execute(ctx context.Context, path string, args ...string) (Output, error) {
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = 200 * time.Millisecond // a grandchild that keeps the pipe open, or a command in D state
+	cmd.WaitDelay = waitDelay
 	err := cmd.Run()
 	switch {
 	case stdout.over || stderr.over:

@@ -19,6 +19,54 @@ import (
 type Local struct {
 	// Offline keeps it from sending packets.
 	Offline bool
+
+	mu    sync.Mutex
+	stuck map[string]time.Time // calls that were given up and have not come back, by when
+}
+
+// giveUp calls f, which may sit in the kernel for good, and leaves it behind when ctx has ended and grace is over. While a
+// call is left behind another one for the same what is refused, so that an agent does not lose a thread or a process every time it asks.
+func giveUp[T any](ctx context.Context, l *Local, what string, grace time.Duration, f func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	var none T
+	l.mu.Lock()
+	since, ok := l.stuck[what]
+	l.mu.Unlock()
+	if ok {
+		return none, fmt.Errorf("%s: given up at %s and not back yet: %w", what, since.Format(time.TimeOnly), context.DeadlineExceeded)
+	}
+	back := make(chan result, 1)
+	go func() {
+		v, err := f()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		back <- result{v, err}
+		delete(l.stuck, what)
+	}()
+	select {
+	case res := <-back:
+		return res.v, res.err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case res := <-back:
+		return res.v, res.err
+	case <-timer.C:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(back) == 0 {
+		if l.stuck == nil {
+			l.stuck = map[string]time.Time{}
+		}
+		l.stuck[what] = time.Now()
+	}
+	return none, fmt.Errorf("%s: %w", what, ctx.Err())
 }
 
 // Now returns the wall clock, with Go's monotonic reading.
@@ -148,31 +196,20 @@ func info(fi fs.FileInfo, err error) (FileInfo, error) {
 // Readlink is readlink(2).
 func (*Local) Readlink(name string) (string, error) { return os.Readlink(name) }
 
-// Statfs asks in a goroutine of its own, for statfs(2) on a mount whose server is dead does not return.
-func (*Local) Statfs(ctx context.Context, name string) (Statfs, error) {
-	type result struct {
-		st  unix.Statfs_t
-		err error
-	}
-	back := make(chan result, 1)
-	go func() {
-		var res result
+// Statfs gives statfs(2) up at ctx's deadline, for on a mount whose server is dead it does not return.
+func (l *Local) Statfs(ctx context.Context, name string) (Statfs, error) {
+	return giveUp(ctx, l, "statfs "+name, 0, func() (Statfs, error) {
+		var st unix.Statfs_t
 		for {
-			if res.err = unix.Statfs(name, &res.st); res.err != unix.EINTR {
-				break
+			switch err := unix.Statfs(name, &st); err {
+			case nil:
+				return statfs(&st), nil
+			case unix.EINTR:
+			default:
+				return Statfs{}, &fs.PathError{Op: "statfs", Path: name, Err: err}
 			}
 		}
-		back <- res
-	}()
-	select {
-	case res := <-back:
-		if res.err != nil {
-			return Statfs{}, &fs.PathError{Op: "statfs", Path: name, Err: res.err}
-		}
-		return statfs(&res.st), nil
-	case <-ctx.Done():
-		return Statfs{}, fmt.Errorf("statfs %s: %w", name, ctx.Err())
-	}
+	})
 }
 
 func statfs(st *unix.Statfs_t) Statfs {

@@ -141,3 +141,33 @@ func TestExecuteKillsChildren(t *testing.T) {
 		}
 	}
 }
+
+func TestGiveUp(t *testing.T) {
+	l := &Local{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	release, calls := make(chan struct{}), 0
+	stuck := func() (int, error) { calls++; <-release; return 7, nil }
+	if _, err := giveUp(ctx, l, "asking", 0, stuck); !errors.Is(err, context.Canceled) {
+		t.Errorf("given up with %v", err)
+	}
+	if _, err := giveUp(t.Context(), l, "asking", 0, stuck); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("asked again while stuck: %v", err)
+	}
+	if calls != 1 {
+		t.Errorf("%d calls, want 1", calls)
+	}
+	close(release)
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		v, err := giveUp(t.Context(), l, "asking", 0, func() (int, error) { return 8, nil })
+		if err == nil && v == 8 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d, %v after the first call came back", v, err)
+		}
+	}
+	if v, err := giveUp(ctx, l, "other", time.Minute, func() (int, error) { return 9, nil }); v != 9 || err != nil {
+		t.Errorf("%d, %v within the grace", v, err)
+	}
+}
