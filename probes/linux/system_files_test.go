@@ -1,0 +1,62 @@
+package linux
+
+import "testing"
+
+func TestSystemFiles(t *testing.T) {
+	const must = "-- /etc/passwd --\nroot:x:0:0::/root:/bin/sh\n-- /etc/group --\nroot:x:0:\n-- /etc/shadow 0640 0:42 --\nroot:*:::::::\n"
+	for _, c := range []struct {
+		name, capture string
+		want          map[string]string
+	}{
+		{
+			name:    "in order, as Debian and as RHEL have it",
+			capture: must + "-- /etc/gshadow 0000 0:0 --\nroot:*::\n-- /etc/pam.d/sshd --\n@include common-auth\n-- /etc/pam.d/common-auth --\nauth required pam_unix.so\n",
+			want: map[string]string{
+				"files[/etc/passwd].problem": `""`, "files[/etc/passwd].crlf": "false", "files[/etc/shadow].problem": `""`, "files[/etc/shadow].mode": `"0640"`,
+				"files[/etc/gshadow].problem": `""`, "files[/etc/pam.d/common-auth].exists": "true", "files[/etc/fstab]": "none", "preload": "[]",
+			},
+		},
+		{
+			name: "DOS line ends",
+			capture: must + "-- /etc/profile [quoted] --\n" + quote("export A=1\r\n") + "-- /etc/ssh/sshd_config.d/x.conf [quoted] --\n" + quote("Port 22\r\n") +
+				"-- /etc/profile.d/a.sh [quoted] --\n" + quote("printf 'a\\r'\n") + "-- /etc/pam.d/x.dpkg-old [quoted] --\n" + quote("a\r\n"),
+			want: map[string]string{
+				"files[/etc/profile].crlf": "true", "files[/etc/ssh/sshd_config.d/x.conf].crlf": "true", "files[/etc/profile.d/a.sh].crlf": "false",
+				"files[/etc/pam.d/x.dpkg-old]": "none",
+			},
+		},
+		{
+			name:    "missing, and missing because another file includes it",
+			capture: "-- /etc/group --\n-- /etc/passwd --\n-- /etc/pam.d/sshd --\n#@include gone\n@include common-auth\n-session include maybe\naccount  substack password-auth # x\n@include common-auth\n",
+			want: map[string]string{
+				"files[/etc/shadow].exists": "false", "files[/etc/shadow].required": "true", "files[/etc/shadow].mode": `""`, "files[/etc/shadow].crlf": "null",
+				"files[/etc/pam.d/common-auth].exists": "false", "files[/etc/pam.d/common-auth].needed_by": `"/etc/pam.d/sshd"`,
+				"files[/etc/pam.d/password-auth].required": "true", "files[/etc/pam.d/gone]": "none", "files[/etc/pam.d/maybe]": "none", "files[/etc/group].empty": "true",
+			},
+		},
+		{
+			name: "modes and owners",
+			capture: "-- /etc/passwd 0600 --\n-- /etc/group 0666 --\n-- /etc/shadow 0644 --\n-- /etc/sudoers 0440 1000:0 --\n-- /etc/hosts 0664 0:50 --\n" +
+				"-- /etc/sudoers.d/x 0660 0:27 --\n-- /etc/nsswitch.conf/ --\n",
+			want: map[string]string{
+				"files[/etc/passwd].problem": `"not everyone may read it"`, "files[/etc/passwd].good_mode": `"0644"`, "files[/etc/group].problem": `"everyone may write it"`,
+				"files[/etc/shadow].problem": `"everyone may read it"`, "files[/etc/sudoers].problem": `"not owned by root"`,
+				"files[/etc/hosts].problem": `"a group other than root's may write it"`, "files[/etc/sudoers.d/x].good_mode": `"0440"`,
+				"files[/etc/nsswitch.conf].problem": `"not a regular file"`,
+			},
+		},
+		{
+			name:    "preloaded libraries",
+			capture: must + "-- /etc/ld.so.preload --\n# x\n/usr/lib/a.so:/gone.so libb.so\n-- /usr/lib/a.so --\n",
+			want:    map[string]string{"preload[/usr/lib/a.so].exists": "true", "preload[/gone.so].exists": "false", "preload[libb.so].exists": "null"},
+		},
+		{
+			name:    "not root",
+			capture: must + "-- /etc/sudoers 0440 !permission --\n",
+			want:    map[string]string{"files[/etc/sudoers].crlf": `{"unreadable":"open /etc/sudoers: permission denied"}`, "files[/etc/sudoers].mode": `"0440"`},
+		},
+		{name: "no /etc", want: map[string]string{"(reason)": "looking at the key files"}},
+	} {
+		t.Run(c.name, func(t *testing.T) { wantFacts(t, SystemFiles, observe(t, SystemFiles, c.capture), c.want) })
+	}
+}
