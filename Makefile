@@ -25,11 +25,11 @@ run: build ## build, diagnose this host and print the report
 	@bin/hostmend diagnose || case $$? in 1 | 4) ;; *) exit 1 ;; esac # 1: findings, 4: not everything could be checked
 
 .PHONY: test
-test: packages ## run the tests (as root on Debian or Ubuntu it installs the packages they need)
+test: packages ## run the tests, with all packages they need
 	go test -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...
 
 .PHONY: packages
-packages:
+packages: ## as root on Debian or Ubuntu: install the packages that tests and the lab use
 	@tools/packages
 
 .PHONY: check
