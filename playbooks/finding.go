@@ -79,7 +79,7 @@ type Arg struct {
 	Kind     probes.Kind // String, Int, Float, Bool, Duration, or List (of strings)
 	Required bool
 	Enum     []string // String: the values allowed; empty: any
-	Pattern  string   // String: an anchored RE2 expression that the value matches; empty: any
+	Pattern  string   // String, and the elements of a List: an RE2 expression that the whole value matches; empty: any
 	Min, Max float64  // Int and Float: the bounds, where they differ
 }
 
@@ -109,7 +109,9 @@ type Finding struct {
 	Explains    []string
 	ExplainedBy []string
 	Risk        Risk
-	Steps       []Step // what would fix it, in order; empty: Manual applies
+	Steps       []Step   // what would fix it, in order; empty: Manual applies
+	Withheld    []string // steps that are left out because something about them is not known, and what
+	Stage       string   // how far the fix may go by itself: observe, suggest, approve, auto
 	Manual      Text
 	See         []string
 }
@@ -127,6 +129,7 @@ type Fact struct {
 	Path  string // "conntrack.count", `sysctl["net.core.somaxconn"]`, "fs.used_pct"
 	Value probes.Value
 	Type  *probes.Type
+	Unit  string
 }
 
 // Step is an action chosen for a finding, its arguments filled in.
@@ -153,6 +156,7 @@ type Unanswered struct {
 	Title    Text
 	Missing  []string // the facts that were missing
 	Reason   string   // why, in words
+	Clauses  []Clause // those that could not be decided
 	// NotHere: everything that is missing is Absent, so the host does not have what this is about (no conntrack, no swap). Such a
 	// playbook does not apply; it is not something that was left unchecked.
 	NotHere bool
@@ -166,6 +170,7 @@ type Check struct {
 	Verdict  Verdict
 	NotHere  bool   // Unknown because the host does not have what this is about
 	Objects  int    // with for_each, how many elements were judged
+	More     int    // findings beyond those that are listed
 	Reading  Text   // No: the value that was seen, in the playbook's own words
 	Reason   string // Unknown: why
 }

@@ -1,0 +1,1305 @@
+package playbooks
+
+import (
+	"cmp"
+	"math"
+	"regexp"
+	"regexp/syntax"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/expr-lang/expr/ast"
+
+	"github.com/hostmend/hostmend/probes"
+)
+
+// operand is a compiled expression: closures that compute it, one for the form that its type has.
+type operand struct {
+	typ  *probes.Type // nil: a mistake, already recorded
+	unit string       // of a number: how texts write it
+
+	b func(*machine) truth                        // Bool
+	i func(*machine) (int64, status)              // Int, Duration
+	f func(*machine) (float64, status)            // Float
+	s func(*machine) (string, status)             // String
+	v func(*machine) *probes.Value                // what is read from a fact, of any type
+	q *seq                                        // List
+	n func(*machine) (lo, hi int64, doubt status) // a count of which only the bounds may be certain
+
+	path func(*machine) string // of a fact: what a trace calls it
+	lit  *probes.Value         // known at load
+}
+
+func (o operand) ok() bool { return o.typ != nil }
+
+func (o operand) is(k probes.Kind) bool { return o.typ != nil && o.typ.Kind == k }
+
+func (o operand) number() bool { return o.is(probes.Int) || o.is(probes.Float) }
+
+// float is a number as a float.
+func (o operand) float() func(*machine) (float64, status) {
+	if o.f != nil {
+		return o.f
+	}
+	i := o.i
+	return func(m *machine) (float64, status) {
+		n, st := i(m)
+		return float64(n), st
+	}
+}
+
+// The types of what is computed.
+var (
+	boolType     = &probes.Type{Kind: probes.Bool}
+	intType      = &probes.Type{Kind: probes.Int}
+	floatType    = &probes.Type{Kind: probes.Float}
+	durationType = &probes.Type{Kind: probes.Duration}
+	stringType   = &probes.Type{Kind: probes.String}
+)
+
+// words names a type for an author.
+func words(t *probes.Type) string {
+	switch t.Kind {
+	case probes.Bool:
+		return "yes or no"
+	case probes.Int, probes.Float:
+		return "a number"
+	case probes.Duration:
+		return "a duration"
+	case probes.String:
+		return "a text"
+	case probes.List:
+		return "a list"
+	case probes.Struct:
+		return "a set of facts"
+	case probes.Map:
+		return "a map"
+	default:
+		return t.String()
+	}
+}
+
+// compiler compiles the expressions of one playbook.
+type compiler struct {
+	schema *schema
+	file   *form
+	params map[string]operand
+	lets   map[string]*letState
+
+	expr  *expression // being compiled
+	loops []*operand  // what # means, innermost last
+	each  *operand    // the for_each element; nil where there is none in sight
+	slots int         // loops so far: each has a frame of its own
+	nodes int         // compiled so far: lists in `let` are compiled anew at each use
+
+	usesElement bool            // the expression reads the for_each element
+	reads       map[string]bool // probe.fact, probe["key"], or probe[*]: what is read
+	condition   map[string]bool // that part of reads which decides the verdict
+	deciding    bool            // a part that decides is being compiled
+}
+
+type letState struct {
+	expr    *expression
+	op      operand
+	state   int // 0 not yet, 1 being compiled, 2 done
+	element bool
+}
+
+// maxCompiled bounds the nodes that a playbook compiles to.
+const maxCompiled = 20_000
+
+func (c *compiler) errorf(n ast.Node, format string, args ...any) operand {
+	c.expr.errorf(n.Location().From, format, args...)
+	return operand{}
+}
+
+// compile compiles an expression that stands by itself.
+func (c *compiler) compile(e *expression) operand {
+	if e == nil {
+		return operand{}
+	}
+	outer, loops := c.expr, c.loops
+	c.expr, c.loops = e, nil
+	defer func() { c.expr, c.loops = outer, loops }()
+	return c.node(e.tree)
+}
+
+func (c *compiler) node(n ast.Node) operand {
+	if c.nodes++; c.nodes > maxCompiled {
+		if c.nodes == maxCompiled+1 {
+			return c.errorf(n, "with its `let` written out the playbook has more than %d parts", maxCompiled)
+		}
+		return operand{}
+	}
+	switch n := n.(type) {
+	case *ast.IntegerNode:
+		return intLiteral(int64(n.Value))
+	case *ast.FloatNode:
+		if _, st := finite(n.Value); st != known {
+			return c.errorf(n, "the number is too large")
+		}
+		return floatLiteral(n.Value)
+	case *ast.BoolNode:
+		return boolLiteral(n.Value)
+	case *ast.StringNode:
+		return stringLiteral(n.Value)
+	case *ast.NilNode:
+		return c.errorf(n, "nil is no value here: has(x) asks whether x is there, and x ?? 5 says what stands in for it")
+	case *ast.IdentifierNode:
+		return c.identifier(n)
+	case *ast.PointerNode:
+		return c.pointer(n)
+	case *ast.UnaryNode:
+		return c.unary(n)
+	case *ast.BinaryNode:
+		return c.binary(n)
+	case *ast.ConditionalNode:
+		return c.conditional(n)
+	case *ast.MemberNode:
+		return c.member(n)
+	case *ast.BuiltinNode:
+		return c.call(n, n.Name, n.Arguments)
+	case *ast.CallNode:
+		if callee, ok := n.Callee.(*ast.IdentifierNode); ok {
+			return c.call(n, callee.Value, n.Arguments)
+		}
+		return c.errorf(n, "facts have no functions of their own; a function is written f(x)")
+	case *ast.ArrayNode:
+		return c.array(n)
+	case *ast.ChainNode:
+		return c.errorf(n, "write . instead of ?.: what is absent stays absent by itself")
+	case *ast.SliceNode:
+		return c.errorf(n, "parts of lists and texts [a:b] are not part of the language")
+	case *ast.MapNode:
+		return c.errorf(n, "maps {…} are not part of the language")
+	case *ast.VariableDeclaratorNode, *ast.SequenceNode:
+		return c.errorf(n, "`let` and ; are not part of an expression: name its parts under the playbook's let")
+	case *ast.PredicateNode:
+		return c.errorf(n, "a condition on elements stands only in any, all, none, one, count, filter, map, find and sum")
+	case nil:
+		return operand{}
+	}
+	return c.errorf(n, "this is not part of the language")
+}
+
+func constant(v probes.Value, t *probes.Type) operand {
+	return operand{typ: t, lit: &v, v: func(*machine) *probes.Value { return &v }}
+}
+
+func intLiteral(n int64) operand {
+	o := constant(probes.IntValue(n), intType)
+	o.i = func(*machine) (int64, status) { return n, known }
+	return o
+}
+
+func floatLiteral(f float64) operand {
+	o := constant(probes.FloatValue(f), floatType)
+	o.f = func(*machine) (float64, status) { return f, known }
+	return o
+}
+
+func boolLiteral(b bool) operand {
+	o := constant(probes.BoolValue(b), boolType)
+	t := truthOf(b)
+	o.b = func(*machine) truth { return t }
+	return o
+}
+
+func stringLiteral(s string) operand {
+	o := constant(probes.StringValue(s), stringType)
+	o.s = func(*machine) (string, status) { return s, known }
+	return o
+}
+
+func durationLiteral(d time.Duration) operand {
+	o := constant(probes.DurationValue(d), durationType)
+	o.i = func(*machine) (int64, status) { return int64(d), known }
+	return o
+}
+
+func literal(v probes.Value) operand {
+	switch v.Kind() {
+	case probes.Int:
+		return intLiteral(v.Int())
+	case probes.Float:
+		return floatLiteral(v.Float())
+	case probes.Bool:
+		return boolLiteral(v.Bool())
+	case probes.Duration:
+		return durationLiteral(v.Duration())
+	default:
+		return stringLiteral(v.Str())
+	}
+}
+
+// fold computes what is made of literals alone.
+func (c *compiler) fold(n ast.Node, o operand, args ...operand) operand {
+	for _, a := range args {
+		if a.lit == nil {
+			return o
+		}
+	}
+	m := &machine{}
+	m.refuel()
+	v, st := o.eval(m)
+	if st != known {
+		return c.errorf(n, "this has no answer, ever: %s", m.why)
+	}
+	unit := o.unit
+	o = literal(v)
+	o.unit = unit
+	return o
+}
+
+// eval computes a scalar.
+func (o operand) eval(m *machine) (probes.Value, status) {
+	switch {
+	case o.b != nil:
+		t := o.b(m)
+		return probes.BoolValue(t == yes), t.status()
+	case o.i != nil:
+		n, st := o.i(m)
+		if o.is(probes.Duration) {
+			return probes.DurationValue(time.Duration(n)), st
+		}
+		return probes.IntValue(n), st
+	case o.f != nil:
+		f, st := o.f(m)
+		return probes.FloatValue(f), st
+	case o.s != nil:
+		s, st := o.s(m)
+		return probes.StringValue(s), st
+	case o.v != nil:
+		v := o.v(m)
+		if !v.Known() {
+			return *v, statusOf(v)
+		}
+		return *v, known
+	}
+	return probes.Value{}, unreadable
+}
+
+// identifier resolves a name.
+func (c *compiler) identifier(n *ast.IdentifierNode) operand {
+	name := n.Value
+	if c.file.each != "" && name == c.file.each {
+		if c.each == nil {
+			return c.errorf(n, "%q is the element of for_each, and this text is about all elements at once", name)
+		}
+		c.usesElement = true
+		return *c.each
+	}
+	if l, ok := c.lets[name]; ok {
+		return c.let(n, name, l)
+	}
+	if name == "params" {
+		return c.errorf(n, "name a parameter: params.NAME%s", didYouMean("", keysOf(c.params)))
+	}
+	if i, ok := c.schema.index[name]; ok {
+		return c.root(i)
+	}
+	if _, ok := c.schema.functions[name]; ok {
+		return c.errorf(n, "%s is a function: write %s(…)", name, name)
+	}
+	var names []string
+	for probe := range c.schema.index {
+		names = append(names, probe)
+	}
+	for let := range c.lets {
+		names = append(names, let)
+	}
+	if c.file.each != "" {
+		names = append(names, c.file.each)
+	}
+	if p := c.params[name]; p.ok() {
+		return c.errorf(n, "there is no fact %q; did you mean params.%s?", name, name)
+	}
+	return c.errorf(n, "there is no fact %q%s", name, didYouMean(name, names))
+}
+
+// let is a use of a definition. Numbers, texts and conditions share one closure; a list is compiled anew, for each walk needs a
+// frame of its own.
+func (c *compiler) let(n ast.Node, name string, l *letState) operand {
+	switch l.state {
+	case 1:
+		return c.errorf(n, "%s is defined by itself", name)
+	case 0:
+		l.state = 1
+		uses := c.usesElement
+		c.usesElement = false
+		l.op = c.compile(l.expr)
+		l.element, c.usesElement = c.usesElement, c.usesElement || uses
+		l.state = 2
+	default:
+		if l.element && c.each == nil {
+			return c.errorf(n, "%s depends on the element of for_each, and this is about all elements at once", name)
+		}
+		if l.op.is(probes.List) {
+			return c.compile(l.expr)
+		}
+	}
+	c.usesElement = c.usesElement || l.element
+	o := l.op
+	if !o.ok() || o.lit != nil || o.is(probes.List) {
+		return o
+	}
+	o.path = func(*machine) string { return name }
+	return traced(o)
+}
+
+// traced wraps a let so that a trace shows its value, and each use costs a step.
+func traced(o operand) operand {
+	note := func(m *machine) {
+		if m.trace != nil {
+			v, st := o.eval(m)
+			m.trace.derived(o.path(m), v, st, o)
+		}
+	}
+	w := o
+	w.v = o.v
+	switch {
+	case o.b != nil:
+		w.b = func(m *machine) truth {
+			if !m.step(1) {
+				return truth(unreadable)
+			}
+			t := o.b(m)
+			note(m)
+			return t
+		}
+	case o.i != nil:
+		w.i = func(m *machine) (int64, status) {
+			if !m.step(1) {
+				return 0, unreadable
+			}
+			n, st := o.i(m)
+			note(m)
+			return n, st
+		}
+	case o.f != nil:
+		w.f = func(m *machine) (float64, status) {
+			if !m.step(1) {
+				return 0, unreadable
+			}
+			f, st := o.f(m)
+			note(m)
+			return f, st
+		}
+	case o.s != nil:
+		w.s = func(m *machine) (string, status) {
+			if !m.step(1) {
+				return "", unreadable
+			}
+			s, st := o.s(m)
+			note(m)
+			return s, st
+		}
+	}
+	return w
+}
+
+// pointer is the element of the innermost list: # or the beginning of .name.
+func (c *compiler) pointer(n *ast.PointerNode) operand {
+	if n.Name != "" {
+		return c.errorf(n, "#%s is not part of the language", n.Name)
+	}
+	if len(c.loops) == 0 {
+		return c.errorf(n, "there is no list here whose element could be meant")
+	}
+	return *c.loops[len(c.loops)-1]
+}
+
+// root is all facts of a probe.
+func (c *compiler) root(i int) operand {
+	info := c.schema.probes[i]
+	return operand{
+		typ:  info.Facts,
+		v:    func(m *machine) *probes.Value { return m.roots[i] },
+		path: func(*machine) string { return info.Name },
+	}
+}
+
+// read notes that a fact is read.
+func (c *compiler) read(path string) {
+	c.reads[path] = true
+	if c.deciding {
+		c.condition[path] = true
+	}
+}
+
+// rootOf is the index of the probe that an expression names directly, or -1.
+func (c *compiler) rootOf(n ast.Node) int {
+	id, ok := n.(*ast.IdentifierNode)
+	if !ok || c.lets[id.Value] != nil || id.Value == c.file.each {
+		return -1
+	}
+	if i, ok := c.schema.index[id.Value]; ok {
+		return i
+	}
+	return -1
+}
+
+// whole notes that all facts of a probe are read, where an expression uses them without naming one.
+func (c *compiler) whole(n ast.Node) {
+	if i := c.rootOf(n); i >= 0 {
+		c.read(c.schema.probes[i].Name)
+	}
+}
+
+// member is a.b, m["key"] or list[0].
+func (c *compiler) member(n *ast.MemberNode) operand {
+	if id, ok := n.Node.(*ast.IdentifierNode); ok && id.Value == "params" {
+		return c.param(n)
+	}
+	o := c.node(n.Node)
+	if !o.ok() {
+		return o
+	}
+	if n.Optional {
+		return c.errorf(n, "write . instead of ?.: what is absent stays absent by itself")
+	}
+	switch o.typ.Kind {
+	case probes.Struct:
+		return c.field(n, o)
+	case probes.Map:
+		return c.lookup(n, o)
+	case probes.List:
+		return c.index(n, o)
+	default:
+		return c.errorf(n, "%s has no parts", words(o.typ))
+	}
+}
+
+func (c *compiler) param(n *ast.MemberNode) operand {
+	name, ok := n.Property.(*ast.StringNode)
+	if !ok {
+		return c.errorf(n, "name a parameter: params.NAME")
+	}
+	p, ok := c.params[name.Value]
+	if !ok {
+		return c.errorf(n, "there is no parameter %q%s", name.Value, didYouMean(name.Value, keysOf(c.params)))
+	}
+	c.file.used[name.Value] = true
+	p.path = func(*machine) string { return "params." + name.Value }
+	return p
+}
+
+func (c *compiler) field(n *ast.MemberNode, o operand) operand {
+	name, ok := n.Property.(*ast.StringNode)
+	if !ok {
+		return c.errorf(n, "name a fact: .NAME")
+	}
+	k := o.typ.Field(name.Value)
+	if k < 0 {
+		names := make([]string, len(o.typ.Fields))
+		for j, f := range o.typ.Fields {
+			names[j] = f.Name
+		}
+		return c.errorf(n, "there is no fact %q here%s", name.Value, didYouMean(name.Value, names))
+	}
+	f := &o.typ.Fields[k]
+	if i := c.rootOf(n.Node); i >= 0 {
+		c.read(c.schema.probes[i].Name + "." + f.Name)
+	}
+	v, path := o.v, o.path
+	load := func(m *machine) *probes.Value { return field(v(m), k) }
+	if i := c.rootOf(n.Node); i >= 0 {
+		load = func(m *machine) *probes.Value { return field(m.roots[i], k) }
+	}
+	return c.fact(load, func(m *machine) string { return path(m) + "." + f.Name }, f.Type, f.Unit)
+}
+
+func (c *compiler) lookup(n *ast.MemberNode, o operand) operand {
+	key := c.node(n.Property)
+	if !key.ok() {
+		return key
+	}
+	if !key.is(probes.String) {
+		return c.errorf(n.Property, "a map is looked up by a text, not by %s", words(key.typ))
+	}
+	if i := c.rootOf(n.Node); i >= 0 {
+		c.read(c.schema.probes[i].Name + keyPath(key))
+	}
+	v, path, s := o.v, o.path, key.s
+	if key.lit != nil {
+		text := key.lit.Str()
+		return c.fact(func(m *machine) *probes.Value { return lookup(v(m), text) },
+			func(m *machine) string { return path(m) + "[" + strconv.Quote(text) + "]" }, o.typ.Elem, "")
+	}
+	return c.fact(func(m *machine) *probes.Value {
+		text, st := s(m)
+		switch st {
+		case absent:
+			return &absentValue
+		case unreadable:
+			return &unknownIndex
+		}
+		return lookup(v(m), text)
+	}, func(m *machine) string {
+		text, _ := s(m)
+		return path(m) + "[" + strconv.Quote(text) + "]"
+	}, o.typ.Elem, "")
+}
+
+// keyPath is how reads notes a key: ["net.core.somaxconn"], or [*] for one that is computed.
+func keyPath(key operand) string {
+	if key.lit == nil {
+		return "[*]"
+	}
+	return "[" + strconv.Quote(key.lit.Str()) + "]"
+}
+
+func lookup(m *probes.Value, key string) *probes.Value {
+	switch {
+	case m.Kind() == probes.Map:
+		if v := m.Lookup(key); v != nil {
+			return v
+		}
+		return &absentValue
+	case !m.Known():
+		return m
+	}
+	return &wrongShape
+}
+
+// fact is an operand that is read from the snapshot.
+func (c *compiler) fact(load func(*machine) *probes.Value, path func(*machine) string, t *probes.Type, unit string) operand {
+	o := operand{typ: t, unit: unit, path: path}
+	seen := func(m *machine, v *probes.Value) { m.trace.fact(path(m), v, t, unit) }
+	o.v = load
+	switch t.Kind {
+	case probes.Bool:
+		o.b = func(m *machine) truth {
+			v := load(m)
+			if m.trace != nil {
+				seen(m, v)
+			}
+			return boolOf(v)
+		}
+	case probes.Int, probes.Duration:
+		o.i = func(m *machine) (int64, status) {
+			v := load(m)
+			if m.trace != nil {
+				seen(m, v)
+			}
+			return intOf(v)
+		}
+	case probes.Float:
+		o.f = func(m *machine) (float64, status) {
+			v := load(m)
+			if m.trace != nil {
+				seen(m, v)
+			}
+			return floatOf(v)
+		}
+	case probes.String:
+		o.s = func(m *machine) (string, status) {
+			v := load(m)
+			if m.trace != nil {
+				seen(m, v)
+			}
+			return stringOf(v)
+		}
+	case probes.List:
+		o.q = c.facts(load, path, t.Elem)
+	default:
+	}
+	return o
+}
+
+func (c *compiler) unary(n *ast.UnaryNode) operand {
+	o := c.node(n.Node)
+	if !o.ok() {
+		return o
+	}
+	switch n.Operator {
+	case "not", "!":
+		if !o.is(probes.Bool) {
+			return c.errorf(n, "not wants yes or no, and this is %s", words(o.typ))
+		}
+		b := o.b
+		return c.fold(n, operand{typ: boolType, b: func(m *machine) truth { return not(b(m)) }}, o)
+	case "+":
+		if o.number() {
+			return o
+		}
+	case "-":
+		switch {
+		case o.is(probes.Float):
+			f := o.f
+			return c.fold(n, operand{typ: floatType, unit: o.unit, f: func(m *machine) (float64, status) {
+				x, st := f(m)
+				return -x, st
+			}}, o)
+		case o.is(probes.Int) || o.is(probes.Duration):
+			i := o.i
+			t := intType
+			if o.is(probes.Duration) {
+				t = durationType
+			}
+			return c.fold(n, operand{typ: t, unit: o.unit, i: func(m *machine) (int64, status) {
+				x, st := i(m)
+				if st == known && x == math.MinInt64 {
+					return 0, m.fail(whyOverflow)
+				}
+				return -x, st
+			}}, o)
+		}
+	}
+	return c.errorf(n, "%s wants a number, and this is %s", n.Operator, words(o.typ))
+}
+
+func (c *compiler) binary(n *ast.BinaryNode) operand {
+	if _, ok := c.schema.operators[n.Operator]; !ok {
+		switch n.Operator {
+		case "..":
+			return c.errorf(n, "ranges (..) are not part of the language")
+		case "**", "^":
+			return c.errorf(n, "powers (%s) are not part of the language", n.Operator)
+		}
+		return c.errorf(n, "the operator %s is not part of the language", n.Operator)
+	}
+	l, r := c.node(n.Left), c.node(n.Right)
+	if !l.ok() || !r.ok() {
+		return operand{}
+	}
+	var o operand
+	switch n.Operator {
+	case "and", "&&", "or", "||":
+		o = c.junction(n, l, r)
+	case "==", "!=", "<", "<=", ">", ">=":
+		o = c.comparison(n, l, r)
+	case "in":
+		return c.in(n, l, r)
+	case "matches", "contains", "startsWith", "endsWith":
+		o = c.textual(n, l, r)
+	case "??":
+		return c.coalesce(n, l, r)
+	default:
+		o = c.arithmetic(n, l, r)
+	}
+	if !o.ok() {
+		return o
+	}
+	return c.fold(n, o, l, r)
+}
+
+func (c *compiler) junction(n *ast.BinaryNode, l, r operand) operand {
+	for _, o := range []operand{l, r} {
+		if !o.is(probes.Bool) {
+			return c.errorf(n, "%s joins conditions, and one side is %s", n.Operator, words(o.typ))
+		}
+	}
+	a, b := l.b, r.b
+	if n.Operator == "and" || n.Operator == "&&" {
+		return operand{typ: boolType, b: func(m *machine) truth {
+			x := a(m)
+			if x == no {
+				return no
+			}
+			return and(x, b(m))
+		}}
+	}
+	return operand{typ: boolType, b: func(m *machine) truth {
+		x := a(m)
+		if x == yes {
+			return yes
+		}
+		return or(x, b(m))
+	}}
+}
+
+func (c *compiler) comparison(n *ast.BinaryNode, l, r operand) operand {
+	op := n.Operator
+	switch {
+	case l.is(probes.Int) && r.is(probes.Int):
+		if l.n != nil || r.n != nil {
+			return operand{typ: boolType, b: compareBounds(op, bounds(l), bounds(r))}
+		}
+		return operand{typ: boolType, b: compareWith(op, l.i, r.i, r.lit, func(v *probes.Value) int64 { return v.Int() })}
+	case l.number() && r.number():
+		return operand{typ: boolType, b: compareWith(op, l.float(), r.float(), r.lit, func(v *probes.Value) float64 {
+			if v.Kind() == probes.Int {
+				return float64(v.Int())
+			}
+			return v.Float()
+		})}
+	case l.is(probes.Duration) && r.is(probes.Duration):
+		return operand{typ: boolType, b: compareWith(op, l.i, r.i, r.lit, func(v *probes.Value) int64 { return v.Int() })}
+	case l.is(probes.String) && r.is(probes.String):
+		return operand{typ: boolType, b: compareWith(op, l.s, r.s, r.lit, func(v *probes.Value) string { return v.Str() })}
+	case l.is(probes.Bool) && r.is(probes.Bool) && (op == "==" || op == "!="):
+		a, b, same := l.b, r.b, op == "=="
+		return operand{typ: boolType, b: func(m *machine) truth {
+			x, y := a(m), b(m)
+			if st := max(x.status(), y.status()); st != known {
+				return truth(st)
+			}
+			return truthOf((x == y) == same)
+		}}
+	case l.is(probes.Duration) && r.number() || l.number() && r.is(probes.Duration):
+		return c.errorf(n, `a duration is compared with a duration: write duration("5m"), or seconds(x) for the number`)
+	case l.is(probes.List) || r.is(probes.List):
+		return c.errorf(n, "lists are not compared: ask with any, all, none, one, len or in")
+	}
+	return c.errorf(n, "%s cannot be compared with %s by %s", words(l.typ), words(r.typ), op)
+}
+
+func compareWith[T cmp.Ordered](op string, a, b func(*machine) (T, status), lit *probes.Value, value func(*probes.Value) T) func(*machine) truth {
+	if lit != nil {
+		return compareLiteral(op, a, value(lit))
+	}
+	return compare(op, a, b)
+}
+
+// compareLiteral compares with what is known at load.
+func compareLiteral[T cmp.Ordered](op string, a func(*machine) (T, status), y T) func(*machine) truth {
+	switch op {
+	case "==":
+		return func(m *machine) truth {
+			x, st := a(m)
+			if st != known {
+				return truth(st)
+			}
+			return truthOf(x == y)
+		}
+	case "!=":
+		return func(m *machine) truth {
+			x, st := a(m)
+			if st != known {
+				return truth(st)
+			}
+			return truthOf(x != y)
+		}
+	case "<":
+		return func(m *machine) truth {
+			x, st := a(m)
+			if st != known {
+				return truth(st)
+			}
+			return truthOf(x < y)
+		}
+	case "<=":
+		return func(m *machine) truth {
+			x, st := a(m)
+			if st != known {
+				return truth(st)
+			}
+			return truthOf(x <= y)
+		}
+	case ">":
+		return func(m *machine) truth {
+			x, st := a(m)
+			if st != known {
+				return truth(st)
+			}
+			return truthOf(x > y)
+		}
+	default:
+		return func(m *machine) truth {
+			x, st := a(m)
+			if st != known {
+				return truth(st)
+			}
+			return truthOf(x >= y)
+		}
+	}
+}
+
+func compare[T cmp.Ordered](op string, a, b func(*machine) (T, status)) func(*machine) truth {
+	test := func(x, y T) bool { return x >= y }
+	switch op {
+	case "==":
+		test = func(x, y T) bool { return x == y }
+	case "!=":
+		test = func(x, y T) bool { return x != y }
+	case "<":
+		test = func(x, y T) bool { return x < y }
+	case "<=":
+		test = func(x, y T) bool { return x <= y }
+	case ">":
+		test = func(x, y T) bool { return x > y }
+	}
+	return func(m *machine) truth {
+		x, sx := a(m)
+		y, sy := b(m)
+		if st := max(sx, sy); st != known {
+			return truth(st)
+		}
+		return truthOf(test(x, y))
+	}
+}
+
+// bounds is a number that lies between two: a count over elements that are not all decided. The status says why they differ.
+func bounds(o operand) func(*machine) (lo, hi int64, doubt status) {
+	if o.n != nil {
+		return o.n
+	}
+	i := o.i
+	return func(m *machine) (int64, int64, status) {
+		n, st := i(m)
+		if st != known {
+			return math.MinInt64, math.MaxInt64, st
+		}
+		return n, n, known
+	}
+}
+
+// compareBounds compares what is certain of two counts.
+func compareBounds(op string, a, b func(*machine) (lo, hi int64, doubt status)) func(*machine) truth {
+	return func(m *machine) truth {
+		a1, a2, sa := a(m)
+		b1, b2, sb := b(m)
+		var always, never bool
+		switch op {
+		case "<":
+			always, never = a2 < b1, a1 >= b2
+		case "<=":
+			always, never = a2 <= b1, a1 > b2
+		case ">":
+			always, never = a1 > b2, a2 <= b1
+		case ">=":
+			always, never = a1 >= b2, a2 < b1
+		case "==":
+			always, never = a1 == a2 && b1 == b2 && a1 == b1, a2 < b1 || b2 < a1
+		case "!=":
+			always, never = a2 < b1 || b2 < a1, a1 == a2 && b1 == b2 && a1 == b1
+		}
+		switch {
+		case always:
+			return yes
+		case never:
+			return no
+		}
+		return truth(max(sa, sb))
+	}
+}
+
+// in is x in ["a", "b"], x in list, or "key" in map.
+func (c *compiler) in(n *ast.BinaryNode, l, r operand) operand {
+	switch r.typ.Kind {
+	case probes.Map:
+		return c.hasKey(n, l, r)
+	case probes.List:
+	case probes.String:
+		return c.errorf(n, `for a text within a text write: text contains "part"`)
+	default:
+		return c.errorf(n, "in wants a list or a map, and this is %s", words(r.typ))
+	}
+	elem := r.q.elem
+	if !elem.ok() {
+		return operand{}
+	}
+	if lits := r.q.literals; lits != nil && l.is(probes.String) && elem.is(probes.String) {
+		s := l.s
+		return operand{typ: boolType, b: func(m *machine) truth {
+			x, st := s(m)
+			if st != known {
+				return truth(st)
+			}
+			for _, y := range lits {
+				if x == y {
+					return yes
+				}
+			}
+			return no
+		}}
+	}
+	equal := c.comparison(&ast.BinaryNode{Operator: "==", Left: n.Left, Right: n.Right}, l, elem)
+	if !equal.ok() {
+		return equal
+	}
+	return operand{typ: boolType, b: r.q.anyOf(equal.b)}
+}
+
+func (c *compiler) hasKey(n *ast.BinaryNode, l, r operand) operand {
+	if !l.is(probes.String) {
+		return c.errorf(n, "the keys of a map are texts, and this is %s", words(l.typ))
+	}
+	if i := c.rootOf(n.Right); i >= 0 {
+		c.read(c.schema.probes[i].Name + keyPath(l))
+	}
+	s, v, path, t := l.s, r.v, r.path, r.typ
+	return operand{typ: boolType, b: func(m *machine) truth {
+		key, st := s(m)
+		if st != known {
+			return truth(st)
+		}
+		f := v(m)
+		if f.Kind() != probes.Map {
+			if m.trace != nil {
+				m.trace.fact(path(m), f, t, "")
+			}
+			return truth(statusOf(f))
+		}
+		return truthOf(f.Lookup(key) != nil)
+	}}
+}
+
+func (c *compiler) textual(n *ast.BinaryNode, l, r operand) operand {
+	for _, o := range []operand{l, r} {
+		if !o.is(probes.String) {
+			return c.errorf(n, "%s wants texts, and one side is %s", n.Operator, words(o.typ))
+		}
+	}
+	if n.Operator == "matches" {
+		return c.matches(n, l, r)
+	}
+	test := strings.Contains
+	switch n.Operator {
+	case "startsWith":
+		test = strings.HasPrefix
+	case "endsWith":
+		test = strings.HasSuffix
+	}
+	a, b := l.s, r.s
+	return operand{typ: boolType, b: func(m *machine) truth {
+		x, sx := a(m)
+		y, sy := b(m)
+		if st := max(sx, sy); st != known {
+			return truth(st)
+		}
+		if !m.step(len(x) / 64) {
+			return truth(unreadable)
+		}
+		return truthOf(test(x, y))
+	}}
+}
+
+// A pattern's program may have this many instructions: matching costs at most so many steps for each byte.
+const maxPattern = 1000
+
+func (c *compiler) matches(n *ast.BinaryNode, l, r operand) operand {
+	if r.lit == nil {
+		return c.errorf(n, "a regular expression is written out as a text, not computed")
+	}
+	pattern := r.lit.Str()
+	tree, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return c.errorf(n.Right, "in the regular expression: %s", err.(*syntax.Error).Code)
+	}
+	if size := programSize(tree); size > maxPattern {
+		return c.errorf(n.Right, "the regular expression is too large: its repetitions amount to more than %d parts", maxPattern)
+	}
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return c.errorf(n.Right, "%s", err)
+	}
+	s := l.s
+	return operand{typ: boolType, b: func(m *machine) truth {
+		x, st := s(m)
+		if st != known {
+			return truth(st)
+		}
+		if !m.step(len(x) / 8) {
+			return truth(unreadable)
+		}
+		return truthOf(re.MatchString(x))
+	}}
+}
+
+// programSize is about how many instructions a pattern compiles to, its repetitions written out.
+func programSize(re *syntax.Regexp) int {
+	size := 1
+	if re.Op == syntax.OpLiteral {
+		size = len(re.Rune)
+	}
+	for _, sub := range re.Sub {
+		size += programSize(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		size *= max(1, re.Min, re.Max)
+	}
+	return min(size, 1<<30)
+}
+
+// coalesce is a ?? b: b where a is absent.
+func (c *compiler) coalesce(n *ast.BinaryNode, l, r operand) operand {
+	t, promote := unify(l, r)
+	if t == nil {
+		return c.errorf(n, "both sides of ?? must be of one type, and they are %s and %s", words(l.typ), words(r.typ))
+	}
+	if l.lit != nil {
+		return c.errorf(n, "what stands before ?? is never absent")
+	}
+	o := operand{typ: t, unit: l.unit}
+	switch {
+	case l.b != nil:
+		a, b := l.b, r.b
+		o.b = func(m *machine) truth {
+			mark := m.mark()
+			x := a(m)
+			if x == truth(absent) {
+				m.answered(mark)
+				return b(m)
+			}
+			return x
+		}
+	case promote || l.f != nil:
+		a, b := l.float(), r.float()
+		o.f = func(m *machine) (float64, status) {
+			mark := m.mark()
+			x, st := a(m)
+			if st == absent {
+				m.answered(mark)
+				return b(m)
+			}
+			return x, st
+		}
+	case l.i != nil:
+		a, b := l.i, r.i
+		o.i = func(m *machine) (int64, status) {
+			mark := m.mark()
+			x, st := a(m)
+			if st == absent {
+				m.answered(mark)
+				return b(m)
+			}
+			return x, st
+		}
+	default:
+		a, b := l.s, r.s
+		o.s = func(m *machine) (string, status) {
+			mark := m.mark()
+			x, st := a(m)
+			if st == absent {
+				m.answered(mark)
+				return b(m)
+			}
+			return x, st
+		}
+	}
+	return o
+}
+
+// unify is the one type of two scalars, and whether an int must become a float for it.
+func unify(l, r operand) (t *probes.Type, promote bool) {
+	switch {
+	case l.is(probes.Bool) && r.is(probes.Bool):
+		return boolType, false
+	case l.is(probes.Int) && r.is(probes.Int):
+		return intType, false
+	case l.number() && r.number():
+		return floatType, true
+	case l.is(probes.Duration) && r.is(probes.Duration):
+		return durationType, false
+	case l.is(probes.String) && r.is(probes.String):
+		return stringType, false
+	}
+	return nil, false
+}
+
+func (c *compiler) conditional(n *ast.ConditionalNode) operand {
+	if n.Cond == n.Exp1 {
+		return c.errorf(n, "write a ?: b in full: a ? a : b")
+	}
+	cond, l, r := c.node(n.Cond), c.node(n.Exp1), c.node(n.Exp2)
+	if !cond.ok() || !l.ok() || !r.ok() {
+		return operand{}
+	}
+	if !cond.is(probes.Bool) {
+		return c.errorf(n.Cond, "before ? stands a condition, and this is %s", words(cond.typ))
+	}
+	t, promote := unify(l, r)
+	if t == nil {
+		return c.errorf(n.Cond, "the two sides of : must be of one type (no lists), and they are %s and %s", words(l.typ), words(r.typ))
+	}
+	o, q := operand{typ: t}, cond.b
+	if l.unit == r.unit {
+		o.unit = l.unit
+	}
+	switch {
+	case l.b != nil:
+		a, b := l.b, r.b
+		o.b = func(m *machine) truth {
+			switch x := q(m); x {
+			case yes:
+				return a(m)
+			case no:
+				return b(m)
+			default:
+				return x
+			}
+		}
+	case promote || l.f != nil:
+		o.f = choose(q, l.float(), r.float())
+	case l.i != nil:
+		o.i = choose(q, l.i, r.i)
+	default:
+		o.s = choose(q, l.s, r.s)
+	}
+	return c.fold(n, o, cond, l, r)
+}
+
+func choose[T any](q func(*machine) truth, a, b func(*machine) (T, status)) func(*machine) (T, status) {
+	return func(m *machine) (T, status) {
+		switch x := q(m); x {
+		case yes:
+			return a(m)
+		case no:
+			return b(m)
+		default:
+			var zero T
+			return zero, x.status()
+		}
+	}
+}
+
+func (c *compiler) arithmetic(n *ast.BinaryNode, l, r operand) operand {
+	op := n.Operator
+	unit := ""
+	if l.unit == r.unit || r.unit == "" {
+		unit = l.unit
+	} else if l.unit == "" {
+		unit = r.unit
+	}
+	switch {
+	case op == "+" && l.is(probes.String) && r.is(probes.String):
+		a, b := l.s, r.s
+		return operand{typ: stringType, s: func(m *machine) (string, status) {
+			x, sx := a(m)
+			y, sy := b(m)
+			if st := max(sx, sy); st != known {
+				return "", st
+			}
+			if m.bytes < len(x)+len(y) {
+				return "", m.fail(whyBytes)
+			}
+			return m.text(x + y)
+		}}
+	case op == "%" && l.is(probes.Int) && r.is(probes.Int):
+		return operand{typ: intType, unit: unit, i: ints(l.i, r.i, remainder)}
+	case op == "/" && l.number() && r.number():
+		if l.unit == r.unit {
+			unit = ""
+		}
+		return operand{typ: floatType, unit: unit, f: floats(op, l.float(), r.float())}
+	case (op == "+" || op == "-" || op == "*") && l.is(probes.Int) && r.is(probes.Int):
+		return operand{typ: intType, unit: unit, i: ints(l.i, r.i, intOps[op])}
+	case (op == "+" || op == "-" || op == "*") && l.number() && r.number():
+		return operand{typ: floatType, unit: unit, f: floats(op, l.float(), r.float())}
+	case (op == "+" || op == "-") && l.is(probes.Duration) && r.is(probes.Duration):
+		return operand{typ: durationType, i: ints(l.i, r.i, intOps[op])}
+	case op == "/" && l.is(probes.Duration) && r.is(probes.Duration):
+		l.typ, r.typ = intType, intType
+		return operand{typ: floatType, f: floats(op, l.float(), r.float())}
+	case op == "*" && l.is(probes.Duration) && r.number():
+		return operand{typ: durationType, i: scale(l.i, r.float(), false)}
+	case op == "*" && l.number() && r.is(probes.Duration):
+		return operand{typ: durationType, i: scale(r.i, l.float(), false)}
+	case op == "/" && l.is(probes.Duration) && r.number():
+		return operand{typ: durationType, i: scale(l.i, r.float(), true)}
+	}
+	if l.is(probes.String) != r.is(probes.String) && op == "+" {
+		return c.errorf(n, "a text and %s cannot be joined by +: write string(x), or {x} within a text", words(or2(l, r).typ))
+	}
+	return c.errorf(n, "%s and %s cannot be computed by %s", words(l.typ), words(r.typ), op)
+}
+
+// or2 is the operand that is not a text.
+func or2(l, r operand) operand {
+	if l.is(probes.String) {
+		return r
+	}
+	return l
+}
+
+type intOp func(m *machine, x, y int64) (int64, status)
+
+var intOps = map[string]intOp{
+	"+": func(m *machine, x, y int64) (int64, status) {
+		if z := x + y; (x^z)&(y^z) >= 0 {
+			return z, known
+		}
+		return 0, m.fail(whyOverflow)
+	},
+	"-": func(m *machine, x, y int64) (int64, status) {
+		if z := x - y; (x^y)&(x^z) >= 0 {
+			return z, known
+		}
+		return 0, m.fail(whyOverflow)
+	},
+	"*": func(m *machine, x, y int64) (int64, status) {
+		z := x * y
+		if x != 0 && (z/x != y || x == -1 && y == math.MinInt64) {
+			return 0, m.fail(whyOverflow)
+		}
+		return z, known
+	},
+}
+
+func remainder(m *machine, x, y int64) (int64, status) {
+	if y == 0 {
+		return 0, m.fail(whyZero)
+	}
+	return x % y, known
+}
+
+func ints(a, b func(*machine) (int64, status), op intOp) func(*machine) (int64, status) {
+	return func(m *machine) (int64, status) {
+		x, sx := a(m)
+		y, sy := b(m)
+		if st := max(sx, sy); st != known {
+			return 0, st
+		}
+		return op(m, x, y)
+	}
+}
+
+func floats(op string, a, b func(*machine) (float64, status)) func(*machine) (float64, status) {
+	return func(m *machine) (float64, status) {
+		x, sx := a(m)
+		y, sy := b(m)
+		if st := max(sx, sy); st != known {
+			return 0, st
+		}
+		switch op {
+		case "+":
+			x += y
+		case "-":
+			x -= y
+		case "*":
+			x *= y
+		default:
+			if y == 0 {
+				return 0, m.fail(whyZero)
+			}
+			x /= y
+		}
+		if x-x != 0 {
+			return 0, m.fail(whyOverflow)
+		}
+		return x, known
+	}
+}
+
+// scale multiplies or divides a duration.
+func scale(d func(*machine) (int64, status), by func(*machine) (float64, status), divide bool) func(*machine) (int64, status) {
+	return func(m *machine) (int64, status) {
+		x, sx := d(m)
+		y, sy := by(m)
+		if st := max(sx, sy); st != known {
+			return 0, st
+		}
+		f := float64(x) * y
+		if divide {
+			if y == 0 {
+				return 0, m.fail(whyZero)
+			}
+			f = float64(x) / y
+		}
+		if n, ok := toInt(f); ok {
+			return n, known
+		}
+		return 0, m.fail(whyOverflow)
+	}
+}
+
+func keysOf[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	return sorted(keys)
+}
