@@ -1,0 +1,158 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hostmend/hostmend/playbooks"
+	"github.com/hostmend/hostmend/report"
+)
+
+// judging are the flags of the commands that make a diagnosis.
+type judging struct {
+	profile  string
+	dir      string
+	only     []string
+	overlays []string
+	labels   []string
+	failOn   string
+	output   string
+	timeout  time.Duration
+	offline  bool
+}
+
+// failOn are the severities in the order of playbooks.Severity.
+var failOn = []string{"info", "warning", "critical"}
+
+func (j *judging) flags(c *cobra.Command) {
+	outputFlag(c, &j.output, report.Formats...)
+	f := c.Flags()
+	f.StringVar(&j.profile, "profile", "default", "which playbooks and parameters; there is one, default")
+	f.StringVar(&j.dir, "playbooks", "", "judge by the playbooks in this directory instead of the built-in ones")
+	f.StringSliceVar(&j.only, "only", nil, "judge only these playbooks, by id")
+	f.StringArrayVar(&j.overlays, "overlay", nil, "file that changes parameters or severities; of several the later wins")
+	f.StringArrayVar(&j.labels, "label", nil, "label of this host, KEY=VALUE, by which overlays match it")
+	f.StringVar(&j.failOn, "fail-on", "info", "exit with 1 for findings of this severity or worse: "+strings.Join(failOn, ", "))
+	complete(c, "profile", "default")
+	complete(c, "fail-on", failOn...)
+	complete(c, "only", libraryIDs()...)
+	c.PreRunE = chain(c.PreRunE, func(*cobra.Command, []string) error { return j.check() })
+}
+
+// check refuses flags before anything is looked at.
+func (j *judging) check() error {
+	if j.profile != "default" {
+		return fmt.Errorf("--profile %s: there is only the profile default", j.profile)
+	}
+	if !slices.Contains(failOn, j.failOn) {
+		return fmt.Errorf("--fail-on %s: the severities are %s", j.failOn, strings.Join(failOn, ", "))
+	}
+	_, err := parseLabels(j.labels)
+	return err
+}
+
+func diagnoseCommand(p *program) *cobra.Command {
+	j := &judging{}
+	c := &cobra.Command{
+		Use:   "diagnose",
+		Short: "Say what is wrong with this host",
+		Long: `diagnose runs the probes, judges what they saw by the playbooks, and reports what is wrong, how bad it is, the values that prove
+it and what would mend it. It takes about a second, for rates need two samples, and changes nothing.
+
+Exit status: 0 nothing found at or above --fail-on, 1 something found, 2 hostmend itself failed, 4 nothing found but not everything
+could be checked.`,
+		Example: `  hostmend diagnose
+  hostmend diagnose -o json --fail-on warning
+  hostmend diagnose --only filesystem-full,inodes-full -o brief`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx := c.Context()
+			library, err := j.library()
+			if err != nil {
+				return err
+			}
+			if j.timeout > 0 {
+				timed, cancel := withTimeout(ctx, j.timeout)
+				defer cancel()
+				ctx = timed
+			}
+			r, err := p.examine(ctx, p.local(j.offline), library)
+			if err != nil {
+				return err
+			}
+			return p.tell(r, j)
+		},
+	}
+	j.flags(c)
+	c.Flags().BoolVar(&j.offline, "no-network", false, "send no packets; what needs them is not checked")
+	c.Flags().DurationVar(&j.timeout, "timeout", 30*time.Second, "report what is known after this time; 0: no limit")
+	return c
+}
+
+// tell writes the report and turns it into an exit code.
+func (p *program) tell(r *report.Report, j *judging) error {
+	if err := r.Write(p.Stdout, j.output, p.page()); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	switch severity := playbooks.Severity(slices.Index(failOn, j.failOn) + 1); {
+	case r.AtLeast(severity) > 0:
+		return exitCode(exitFound)
+	case len(r.Unchecked()) > 0:
+		return exitCode(exitUnchecked)
+	}
+	return nil
+}
+
+// library loads the playbooks that the flags ask for.
+func (j *judging) library() (*playbooks.Library, error) {
+	labels, err := parseLabels(j.labels)
+	if err != nil {
+		return nil, err
+	}
+	l, err := loadLibrary(j.dir)
+	if err != nil {
+		return nil, err
+	}
+	var overlays []playbooks.Overlay
+	for _, name := range j.overlays {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		o, err := playbooks.ParseOverlay(playbooks.File{Name: name, Data: data})
+		if err != nil {
+			return nil, err
+		}
+		overlays = append(overlays, o)
+	}
+	if len(overlays) > 0 {
+		if l, err = l.With(overlays, labels); err != nil {
+			return nil, err
+		}
+	}
+	if len(j.only) > 0 {
+		return l.Only(j.only...)
+	}
+	return l, nil
+}
+
+// parseLabels reads KEY=VALUE pairs.
+func parseLabels(given []string) (map[string]string, error) {
+	labels := map[string]string{}
+	for _, l := range given {
+		key, value, ok := strings.Cut(l, "=")
+		if !ok || key == "" || value == "" {
+			return nil, fmt.Errorf("--label %q is not KEY=VALUE", l)
+		}
+		if _, again := labels[key]; again {
+			return nil, fmt.Errorf("--label %s is given twice", key)
+		}
+		labels[key] = value
+	}
+	return labels, nil
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/playbooks"
+	"github.com/hostmend/hostmend/probes"
+	"github.com/hostmend/hostmend/probes/linux"
+	actions "github.com/hostmend/hostmend/remediate/linux"
+	"github.com/hostmend/hostmend/report"
+)
+
+// hostProbes are the probes that ask a host.
+func hostProbes() []probes.Probe[host.Host] {
+	return linux.Probes()
+}
+
+// local is the machine to look at.
+func (p *program) local(offline bool) host.Host {
+	if p.Host != nil {
+		return p.Host
+	}
+	return &host.Local{Offline: offline}
+}
+
+// look runs the probes whose facts are wanted. Whatever h answers goes through redaction first: no probe, and so no fact, report or
+// capture, holds a secret that redaction knows.
+func (p *program) look(ctx context.Context, h host.Host, want probes.Want) *probes.Snapshot {
+	h = host.Redacted(h)
+	progress, done := p.progress()
+	defer done()
+	r := &probes.Runner[host.Host]{Source: h, Probes: hostProbes(), Can: needs(h.Can()), Clock: h, Progress: progress}
+	s := r.Run(ctx, want)
+	s.Host = hostName(h)
+	for _, o := range s.Observations {
+		p.log.Debug("probe", zap.String("name", o.Probe), zap.Stringer("status", o.Status), zap.Duration("took", o.Took), zap.String("reason", o.Reason))
+	}
+	return s
+}
+
+// examine is the whole road from a host to a report: look, judge, tell.
+func (p *program) examine(ctx context.Context, h host.Host, library *playbooks.Library) (*report.Report, error) {
+	s := p.look(ctx, h, library.Needs())
+	if err := ctx.Err(); err == context.Canceled {
+		return nil, err
+	}
+	d := library.Match(s, nil)
+	return report.New(s, &d, actions.Actions()), nil
+}
+
+func needs(can host.Capabilities) probes.Needs {
+	var n probes.Needs
+	if can.Root {
+		n |= probes.Root
+	}
+	if can.Network {
+		n |= probes.Network
+	}
+	return n
+}
+
+// hostName is the machine's own name for itself; empty if it does not tell.
+func hostName(h host.Host) string {
+	b, err := h.ReadFile("/proc/sys/kernel/hostname")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// progress shows on a terminal how far the probes are, in one line that done removes.
+func (p *program) progress() (tell func(done, all int), done func()) {
+	if _, ok := terminal(p.Stderr); !ok || p.verbose {
+		return nil, func() {}
+	}
+	var last time.Time
+	tell = func(n, all int) {
+		if now := time.Now(); now.Sub(last) > 50*time.Millisecond || n == all {
+			last = now
+			fmt.Fprintf(p.Stderr, "\r\x1b[Klooking: %d of %d probes", n, all)
+		}
+	}
+	return tell, func() { fmt.Fprint(p.Stderr, "\r\x1b[K") }
+}

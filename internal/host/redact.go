@@ -1,0 +1,630 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"unicode"
+)
+
+// Redacted is h without its secrets. Every answer goes through here before a probe sees it, so that facts, reports and captures
+// cannot hold what was never there, and a replay of a capture sees exactly what the probes saw on the machine. What probes judge by
+// stays: which kind of hash an account has, whether it is locked, line ends, the lines before and after.
+//
+// Where the form of an answer is known, only the fields that are known to be harmless pass (shadow, environment, keys, the metadata
+// service's credentials). Everywhere else patterns look for secrets, which finds what looks like one and no more.
+func Redacted(h Host) *Redactor { return &Redactor{Host: h, found: map[finding]int{}} }
+
+// Redactor is the Host that Redacted makes. It counts what it removed.
+type Redactor struct {
+	Host
+
+	mu    sync.Mutex
+	found map[finding]int
+}
+
+type finding struct{ what, where string }
+
+// Removal is a kind of secret that was removed from one answer.
+type Removal struct {
+	What  string // "password hash"
+	Where string // "/etc/shadow", "$ journalctl -k"
+	Times int
+}
+
+// Removed lists what was removed so far, by kind and place. An answer that was given twice counts once.
+func (r *Redactor) Removed() []Removal {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []Removal
+	for f, n := range r.found {
+		all = append(all, Removal{What: f.what, Where: f.where, Times: n})
+	}
+	slices.SortFunc(all, func(a, b Removal) int {
+		return strings.Compare(a.What+"\x00"+a.Where, b.What+"\x00"+b.Where)
+	})
+	return all
+}
+
+// text redacts an answer.
+func (r *Redactor) text(where, text string, how func(*scrubber, string) string) string {
+	s := scrubber{}
+	text = how(&s, text)
+	if len(s.found) > 0 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for what, n := range s.found {
+			f := finding{what, where}
+			r.found[f] = max(r.found[f], n)
+		}
+	}
+	return text
+}
+
+// ReadFile returns the file without its secrets.
+func (r *Redactor) ReadFile(name string) ([]byte, error) {
+	b, err := r.Host.ReadFile(name)
+	return r.file(name, b), err
+}
+
+// ReadTail returns the end of the file without its secrets.
+func (r *Redactor) ReadTail(name string, limit int) ([]byte, error) {
+	b, err := r.Host.ReadTail(name, limit)
+	return r.file(name, b), err
+}
+
+func (r *Redactor) file(name string, b []byte) []byte {
+	if len(b) == 0 {
+		return b
+	}
+	how := howFile(path.Clean(name))
+	if how == nil {
+		return b
+	}
+	return []byte(r.text(name, string(b), how))
+}
+
+// howFile chooses how a file is redacted; nil: it holds numbers and names that the kernel made.
+func howFile(name string) func(*scrubber, string) string {
+	base := path.Base(name)
+	switch {
+	case strings.HasPrefix(name, "/sys/"):
+		return nil
+	case strings.HasPrefix(name, "/proc/"):
+		switch base {
+		case "environ":
+			return (*scrubber).environment
+		case "cmdline":
+			return (*scrubber).commandLine
+		case "mounts", "mountinfo": // the source of a FUSE mount may be a URL with a password in it
+			return (*scrubber).lines
+		}
+		return nil
+	}
+	switch base {
+	case "passwd", "passwd-", "shadow", "shadow-", "gshadow", "gshadow-":
+		return (*scrubber).passwords
+	case "group", "shells", "nsswitch.conf", "os-release":
+		return nil
+	case "chrony.keys", "ntp.keys", ".netrc", ".pgpass", ".git-credentials", "krb5.keytab":
+		return (*scrubber).everything
+	}
+	return (*scrubber).lines
+}
+
+// Run runs the command and returns its output without secrets.
+func (r *Redactor) Run(ctx context.Context, argv ...string) (Output, error) {
+	out, err := r.Host.Run(ctx, argv...)
+	where := "$ " + strings.Join(argv, " ")
+	out.Stdout = []byte(r.text(where, string(out.Stdout), (*scrubber).lines))
+	out.Stderr = []byte(r.text(where, string(out.Stderr), (*scrubber).lines))
+	return out, err
+}
+
+// credentialPath matches what a cloud's metadata service must not give away: tokens of roles, session tokens, and user data, which
+// is a script that often sets passwords. The list of role names, which ends in a slash, is harmless.
+// https://www.alibabacloud.com/help/en/ecs/user-guide/view-instance-metadata
+var credentialPath = regexp.MustCompile(`/(ram/security-credentials/[^/?]+|iam/security-credentials/[^/?]+|user-?data|vendor-?data|api/token|kms/[^?]+)/?(\?|$)`)
+
+// Get fetches a URL and returns the answer without secrets.
+func (r *Redactor) Get(ctx context.Context, url string, header map[string]string) (HTTPAnswer, error) {
+	a, err := r.Host.Get(ctx, url, header)
+	how := (*scrubber).lines
+	if credentialPath.MatchString(url) && a.Status == 200 {
+		how = (*scrubber).everything
+	}
+	a.Body = r.text("get "+url, a.Body, how)
+	return a, err
+}
+
+// Redact removes from a text what looks like a secret. It is for texts that did not come through [Redacted].
+func Redact(text string) string { return (&scrubber{}).lines(text) }
+
+// gone stands for what was removed. A second pass leaves it as it is.
+const gone = "<redacted>"
+
+// scrubber redacts one answer.
+type scrubber struct{ found map[string]int }
+
+func (s *scrubber) count(what string) {
+	if s.found == nil {
+		s.found = map[string]int{}
+	}
+	s.found[what]++
+}
+
+func (s *scrubber) everything(text string) string {
+	if text != "" && text != gone {
+		s.count("whole answer")
+	}
+	return gone
+}
+
+// passwords redacts files of accounts: the second field stays what it is (locked, empty, elsewhere, which kind of hash), but not
+// the hash.
+func (s *scrubber) passwords(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		f := strings.SplitN(line, ":", 3)
+		if len(f) == 3 {
+			f[1] = s.hash(f[1])
+		}
+		b.WriteString(strings.Join(f, ":"))
+	}
+	return b.String()
+}
+
+// hashScheme is what comes before the hash itself: "!" of a locked one and "$6$" (crypt(5)).
+var hashScheme = regexp.MustCompile(`^[!*]*(\$[A-Za-z0-9_-]+\$)?`)
+
+func (s *scrubber) hash(field string) string {
+	switch strings.TrimLeft(field, "!*") {
+	case "", "x", gone:
+		return field
+	}
+	scheme := hashScheme.FindString(field)
+	if field != scheme+gone {
+		s.count("password hash")
+	}
+	return scheme + gone
+}
+
+// harmless are environment variables that say nothing secret.
+var harmless = []string{
+	"HOME", "HOSTNAME", "INVOCATION_ID", "JOURNAL_STREAM", "LANG", "LANGUAGE", "LOGNAME", "OLDPWD", "PATH", "PWD", "SHELL", "SHLVL", "TERM", "TZ", "USER",
+}
+
+// environment redacts NAME=value pairs that end in NUL.
+func (s *scrubber) environment(text string) string {
+	pairs := strings.Split(text, "\x00")
+	for i, pair := range pairs {
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok || value == "" || value == gone || slices.Contains(harmless, name) || strings.HasPrefix(name, "LC_") {
+			continue
+		}
+		s.count("environment variable")
+		pairs[i] = name + "=" + gone
+	}
+	return strings.Join(pairs, "\x00")
+}
+
+// commandLine redacts arguments that end in NUL: the words after an option that wants a secret, and what lines finds in each.
+func (s *scrubber) commandLine(text string) string {
+	args := strings.Split(text, "\x00")
+	if len(args) == 1 { // the kernel's own, or a program that wrote over its arguments
+		return s.lines(text)
+	}
+	wanted := false // the argument before wants this one
+	for i, arg := range args {
+		name, _, assigned := strings.Cut(arg, "=")
+		switch {
+		case wanted && arg != "" && arg != gone && !strings.HasPrefix(arg, "-"):
+			s.count("command-line secret")
+			args[i] = gone
+		case assigned && secretName(name) && arg != name+"="+gone && arg != name+"=":
+			s.count("command-line secret")
+			args[i] = name + "=" + gone
+		default:
+			args[i] = s.lines(arg)
+		}
+		wanted = strings.HasPrefix(arg, "-") && !assigned && (secretName(arg) || i > 0 && wantsSecret(path.Base(args[0]), arg))
+	}
+	return strings.Join(args, "\x00")
+}
+
+// wantsSecret knows options of common programs whose name does not tell.
+func wantsSecret(program, option string) bool {
+	switch option {
+	case "-p":
+		return program == "sshpass" || program == "mysql" || program == "ldapsearch"
+	case "-u", "--user", "-U", "--proxy-user":
+		return program == "curl"
+	case "-a":
+		return program == "redis-cli"
+	case "-w":
+		return program == "ldapsearch" || program == "ldapmodify" || program == "ldapadd"
+	}
+	return false
+}
+
+// nameOfSecret is the end of the name of an option, variable or key that holds a secret. What follows it may only say more of the same
+// (…_ID, …_BASE64); password_file, tokens or secret_name are none.
+const nameOfSecret = `(?:pass(?:word|wd|phrase|code)|secret|token|credentials?|(?:api|app|access|account|auth|crypt(?:ion)?|encryption|host|license|master|preshared|pre-shared|` +
+	`private|secret|service|session|shared|signing|ssh|storage|wep|wpa)[._-]?key|(?:^|[._-])key[._-]?(?:secret|material|data)|signature|cookie|sessionid|requirepass|masterauth)` +
+	`(?:[._-]?(?:id|key|secret|value|hash|data|text|base64|b64|plain|enc|old|new|[0-9]+))*`
+
+// shortName are names that hold a secret only as a whole word, or after another one: -pass, MYSQL_PWD, sig=.
+const shortName = `(?:[A-Za-z0-9]+[._-])*(?:pass|pwd|psk|sig|otp|pin|auth|passwds?|creds)`
+
+var secretNames = regexp.MustCompile(`(?i)^-{0,2}(?:[A-Za-z0-9_.-]*` + nameOfSecret + `|` + shortName + `)$`)
+
+func secretName(name string) bool {
+	return name != "PWD" && name != "OLDPWD" && secretNames.MatchString(name)
+}
+
+// lines redacts what patterns find. It goes line by line, so that only lines with a hint of a secret cost a regular expression.
+func (s *scrubber) lines(text string) string {
+	if strings.Contains(text, "-----BEGIN ") {
+		text = s.replace(pem, text)
+	}
+	var b strings.Builder
+	kept := 0 // text[:kept] is in b
+	for from := 0; from < len(text); {
+		to := from + chunk(text[from:])
+		line := text[from:to]
+		if clean := s.line(line); clean != line {
+			b.WriteString(text[kept:from])
+			b.WriteString(clean)
+			kept = to
+		}
+		from = to
+	}
+	if kept == 0 {
+		return text
+	}
+	b.WriteString(text[kept:])
+	return b.String()
+}
+
+// maxChunk bounds what one hint makes the patterns read: `nft -j` writes megabytes in one line.
+const maxChunk = 4 << 10
+
+// chunk is the length of the first line, or of its beginning up to the end of a JSON object.
+func chunk(text string) int {
+	n := strings.IndexByte(text, '\n') + 1
+	if n == 0 {
+		n = len(text)
+	}
+	if n > maxChunk {
+		if i := strings.IndexByte(text[maxChunk:n], '}'); i >= 0 {
+			return maxChunk + i + 1
+		}
+	}
+	return n
+}
+
+func (s *scrubber) line(line string) string {
+	if hints := hintsIn(line); hints != 0 {
+		for i := range patterns {
+			if patterns[i].hints&hints != 0 {
+				line = s.replace(&patterns[i], line)
+			}
+		}
+	}
+	return s.blobs(line)
+}
+
+// pattern is a form of secrets. Its first group, if it has one, comes before the secret and stays, the last one comes after.
+type pattern struct {
+	what  string
+	hints uint32 // any of these must be in the line
+	re    *regexp.Regexp
+	by    func(groups []string) string // nil: first group, gone, last group
+}
+
+func (s *scrubber) replace(p *pattern, text string) string {
+	at := p.re.FindAllStringSubmatchIndex(text, -1)
+	if at == nil {
+		return text
+	}
+	var b strings.Builder
+	kept := 0
+	for _, m := range at {
+		groups := make([]string, len(m)/2)
+		for i := range groups {
+			if m[2*i] >= 0 {
+				groups[i] = text[m[2*i]:m[2*i+1]]
+			}
+		}
+		by := p.replacement(groups)
+		if by == groups[0] {
+			continue
+		}
+		s.count(p.what)
+		b.WriteString(text[kept:m[0]])
+		b.WriteString(by)
+		kept = m[1]
+	}
+	b.WriteString(text[kept:])
+	return b.String()
+}
+
+func (p *pattern) replacement(groups []string) string {
+	if p.by != nil {
+		return p.by(groups)
+	}
+	switch n := len(groups) - 1; n {
+	case 0:
+		return gone
+	case 1:
+		return groups[1] + gone
+	default:
+		return groups[1] + gone + groups[n]
+	}
+}
+
+// The hints: what stands in a line, in small letters, whatever the case, before a pattern is tried.
+const (
+	hintName uint32 = 1 << iota
+	hintURL
+	hintToken
+	hintJWT
+	hintAuth
+	hintHash
+	hintSSH
+	hintEnvironment
+	hintIdentified
+)
+
+var hints = []struct {
+	text string
+	hint uint32
+}{
+	{"pass", hintName},
+	{"pwd", hintName},
+	{"secret", hintName},
+	{"token", hintName},
+	{"_key", hintName},
+	{"-key", hintName},
+	{".key", hintName},
+	{"apikey", hintName},
+	{"accesskey", hintName},
+	{"accountkey", hintName},
+	{"privatekey", hintName},
+	{"sharedkey", hintName},
+	{"authkey", hintName},
+	{"masterkey", hintName},
+	{"sessionkey", hintName},
+	{"sessionid", hintName},
+	{"signingkey", hintName},
+	{"encryptionkey", hintName},
+	{"credential", hintName},
+	{"cred", hintName},
+	{"signature", hintName},
+	{"cookie", hintName | hintAuth},
+	{"auth", hintName | hintAuth},
+	{"psk", hintName},
+	{"sig=", hintName},
+	{"otp", hintName},
+	{"pin=", hintName},
+	{"pin:", hintName},
+	{"bearer", hintAuth},
+	{"basic ", hintAuth},
+	{"://", hintURL},
+	{"@tcp(", hintURL},
+	{"@unix(", hintURL},
+	{"eyj", hintJWT},
+	{"akia", hintToken},
+	{"asia", hintToken},
+	{"akid", hintToken},
+	{"ltai", hintToken},
+	{"tmp.", hintToken},
+	{"sts.", hintToken},
+	{"aiza", hintToken},
+	{"gh", hintToken},
+	{"glpat-", hintToken},
+	{"xox", hintToken},
+	{"xapp-", hintToken},
+	{"sk-", hintToken},
+	{"sk_", hintToken},
+	{"rk_", hintToken},
+	{"npm_", hintToken},
+	{"hf_", hintToken},
+	{"hvs.", hintToken},
+	{"sg.", hintToken},
+	{"dop_v1_", hintToken},
+	{"pypi-", hintToken},
+	{"ya29.", hintToken},
+	{"age-secret-key-", hintToken},
+	{"sq0", hintToken},
+	{"$", hintHash},
+	{"{ss", hintHash},
+	{"{crypt}", hintHash},
+	{"ssh-", hintSSH},
+	{"ecdsa-", hintSSH},
+	{"environment=", hintEnvironment},
+	{"identified ", hintIdentified},
+}
+
+// hintsIn finds the hints in a line with one pass.
+func hintsIn(line string) uint32 {
+	var found uint32
+	for i := range len(line) {
+		for _, h := range hintsByFirst[line[i]] {
+			if found&hints[h].hint != hints[h].hint && len(line)-i >= len(hints[h].text) && strings.EqualFold(line[i:i+len(hints[h].text)], hints[h].text) {
+				found |= hints[h].hint
+			}
+		}
+	}
+	return found
+}
+
+// hintsByFirst are the hints by their first letter, small and capital.
+var hintsByFirst = func() (by [256][]uint8) {
+	for i, h := range hints {
+		c := h.text[0]
+		by[c] = append(by[c], uint8(i))
+		if up := byte(unicode.ToUpper(rune(c))); up != c {
+			by[up] = append(by[up], uint8(i))
+		}
+	}
+	return by
+}()
+
+// A value is in quotes (also escaped ones, as in JSON within JSON), or ends at white space.
+const value = `(?:\\"(?:[^"\\]|\\[^"])*\\"|"(?:[^"\\]|\\.)*(?:"|$)|'[^']*(?:'|$)|[^\s"'\x00]+)`
+
+// pem is a block of PEM, RFC 7468: private keys, and whatever else is wrapped so. The line breaks may be written out as in JSON. A block
+// without an end goes to the end of the text. The public kinds are not worth telling apart.
+var pem = &pattern{what: "PEM block", re: regexp.MustCompile(`(-----BEGIN [A-Z0-9 ]+-----(?:\r?\n|\\n|\s)?)(?s:[^-]*?)((?:\r?\n|\\n|\s)?-----END [A-Z0-9 ]+-----|\z|-)`), by: func(g []string) string {
+	if strings.TrimSpace(strings.TrimPrefix(strings.TrimSuffix(g[0], g[2]), g[1])) == gone {
+		return g[0]
+	}
+	return g[1] + gone + g[2]
+}}
+
+var patterns = []pattern{
+	{"environment variable", hintEnvironment, regexp.MustCompile(`(?m)^(\s*Environment=).+?(\r?)$`), nil},
+	{"SSH key", hintSSH, regexp.MustCompile(`\b((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ +)(AAAA[A-Za-z0-9+/]+=*)`), func(g []string) string {
+		return g[1] + "<redacted " + fingerprint(g[2]) + ">"
+	}},
+	{"JWT", hintJWT, regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){1,4}`), nil},
+	{"provider token", hintToken, regexp.MustCompile(`\b(?:(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}|AKID[A-Za-z0-9]{13,}|LTAI[A-Za-z0-9]{8,}|(?:STS|TMP)\.[A-Za-z0-9]{12,}|AIza[A-Za-z0-9_-]{30,}|` +
+		`gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|xox[abeoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|` +
+		`sk-[A-Za-z0-9_-]{16,}|[sr]k_(?:live|test)_[A-Za-z0-9]{10,}|npm_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,}|hvs\.[A-Za-z0-9_-]{16,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|` +
+		`dop_v1_[a-f0-9]{20,}|pypi-[A-Za-z0-9_-]{20,}|ya29\.[A-Za-z0-9_-]{16,}|sq0[a-z]{3}-[A-Za-z0-9_-]{16,})|AGE-SECRET-KEY-1[A-Z0-9]+`), nil},
+	{"password hash", hintHash, regexp.MustCompile(`(\$(?:1|2[abxy]?|5|6|7|y|gy|md5|sha1|apr1|P|H|S|argon2(?:id|i|d)|scrypt|pbkdf2[a-z0-9-]*)\$|\{(?:S?SHA[0-9]*|SMD5|CRYPT)\})([^\s:,;"'<]{8,})`), func(g []string) string {
+		return g[1] + gone
+	}},
+	{"authorization header", hintAuth, regexp.MustCompile(`(?i)((?:\b|[_-])(?:authorization|cookie|x-auth-token)["']?\s*[:=]\s*).+?(["']?[\r\n]*)$`), keepMarked},
+	{"authorization header", hintAuth, regexp.MustCompile(`(?i)\b((?:bearer|basic)\s+)([A-Za-z0-9._~+/-]{8,}=*)`), func(g []string) string {
+		if !strings.ContainsAny(g[2], "0123456789=+/_~") && len(g[2]) < 20 {
+			return g[0] // a word of a sentence
+		}
+		return g[1] + gone
+	}},
+	{"password in a URL", hintURL, regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@"'<>]*:)([^\s/?#"'<>]+)(@)`), nil},
+	{"password in a URL", hintURL, regexp.MustCompile(`(?i)((?:postgres(?:ql)?|mysql|mariadb|mongodb(?:\+srv)?|rediss?|amqps?|ldaps?|s?ftp|smb|cifs|jdbc:[a-z]+)://[^\s/?#:@"'<>]*:)([^\s"'<>]+)(@)`), nil},
+	{"password in a URL", hintURL, regexp.MustCompile(`(https?://)([^\s/?#:@"'<>]{16,})(@)`), nil},
+	{"password in a URL", hintURL, regexp.MustCompile(`(\b[\w.-]+:)([^\s@"'<>]+)(@(?:tcp|unix)\()`), nil},
+	{"secret value", hintName, regexp.MustCompile(`(?i)((?:[A-Za-z0-9_.-]*` + nameOfSecret + `|\b` + shortName + `)(?:\\?["']|\])?\s*(?:=>|:=|=|:)\s*)(` + value + `)`), secretValue},
+	{"secret value", hintName, regexp.MustCompile(`(?i)((?:^|[\s\x00"'=])--?[A-Za-z0-9_.-]*` + nameOfSecret + `[ \x00]+)(` + value + `)`), optionValue},
+	{"secret value", hintName, regexp.MustCompile(`(?i)((?:^|[\s\x00"'=])--?` + shortName + `[ \x00]+)(` + value + `)`), optionValue},
+	{"secret value", hintName, regexp.MustCompile(`(?i)(\bsshpass -p ?|\bmysql\b.* -p)(` + value + `)`), optionValue},
+	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token)(?: for [\w@.-]+)? (?:is|was|set to|changed to) )(` + value + `)`), nil},
+	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token) )("[^"]+"|'[^']+')`), nil},
+	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:requirepass|masterauth|login \S+ password) +)(` + value + `)`), nil},
+	{"secret value", hintName, regexp.MustCompile(`(?i)(<([\w-]*(?:password|passwd|secret|token)[\w-]*)>)[^<]+(</)`), nil},
+	{"secret value", hintIdentified, regexp.MustCompile(`(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?)(` + value + `)`), nil},
+}
+
+// keepMarked leaves alone what is redacted already.
+func keepMarked(g []string) string {
+	if strings.TrimSuffix(strings.TrimPrefix(g[0], g[1]), g[len(g)-1]) == gone {
+		return g[0]
+	}
+	return g[1] + gone + g[len(g)-1]
+}
+
+// optionValue redacts the word after an option, unless it is another option.
+func optionValue(g []string) string {
+	if strings.HasPrefix(g[2], "-") || strings.HasPrefix(g[2], "<redacted") {
+		return g[0]
+	}
+	return g[1] + gone
+}
+
+// secretValue redacts name=value, unless the value says only whether there is one, or is a shell's reference to one.
+func secretValue(g []string) string {
+	name := strings.TrimRight(strings.TrimRight(g[1], " \t"), `=:>"'\] `)
+	if name == "PWD" || name == "OLDPWD" {
+		return g[0]
+	}
+	v := strings.TrimRight(strings.Trim(g[2], `\"'`), ",;)}]")
+	switch strings.ToLower(v) {
+	case "", "yes", "no", "true", "false", "on", "off", "none", "null", "nil", "x", "*", "!", "***", "unset", "required", "files", "compat":
+		return g[0]
+	}
+	if strings.HasPrefix(v, "<redacted") {
+		return g[0]
+	}
+	if q := g[2][0]; q == '"' || q == '\'' {
+		return g[1] + string(q) + gone + string(q)
+	}
+	if strings.HasPrefix(g[2], `\"`) {
+		return g[1] + `\"` + gone + `\"`
+	}
+	return g[1] + gone
+}
+
+// fingerprint of a public key as ssh-keygen prints it.
+func fingerprint(key string) string {
+	raw, err := base64.StdEncoding.DecodeString(key)
+	if err != nil {
+		return "not base64"
+	}
+	sum := sha256.Sum256(raw)
+	return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
+}
+
+// minBlob is the length from which a run of base64 is taken for a key: 30 bytes; the secret of an AWS access key is this long.
+const minBlob = 40
+
+// blobs removes long runs of base64 that no name announces.
+func (s *scrubber) blobs(line string) string {
+	var b strings.Builder
+	kept, from := 0, -1
+	for i := 0; i <= len(line); i++ {
+		if i < len(line) && isBase64(line[i]) {
+			if from < 0 {
+				from = i
+			}
+			continue
+		}
+		if from >= 0 && i-from >= minBlob && random(line[from:i]) && !strings.HasSuffix(line[:from], "SHA256:") {
+			s.count("base64 blob")
+			b.WriteString(line[kept:from])
+			b.WriteString(gone)
+			kept = i
+		}
+		from = -1
+	}
+	if kept == 0 {
+		return line
+	}
+	b.WriteString(line[kept:])
+	return b.String()
+}
+
+func isBase64(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '=' || c == '_' || c == '-'
+}
+
+// random reports whether a run looks like encoded bytes and not like words: between two neighbours of random base64 the kind of character
+// (small, capital, digit, mark) changes in 65 of 100 places, in paths and names in 10 to 30. Hexadecimal digits, as in the ids of
+// containers, have no capitals.
+func random(run string) bool {
+	kinds, changes, last := [4]int{}, 0, -1
+	for i := range len(run) {
+		k := 3
+		switch c := run[i]; {
+		case c >= 'a' && c <= 'z':
+			k = 0
+		case c >= 'A' && c <= 'Z':
+			k = 1
+		case c >= '0' && c <= '9':
+			k = 2
+		}
+		kinds[k]++
+		if k != last {
+			changes++
+		}
+		last = k
+	}
+	return kinds[0] > 0 && kinds[1] > 0 && kinds[2] > 0 && changes*100 >= 42*len(run)
+}

@@ -1,0 +1,100 @@
+package report
+
+// vocabulary is what the renderers themselves say, in one language.
+type vocabulary struct {
+	thisHost, looked                             string
+	healthy, found, notAll, comma                string
+	severity, badge, risk, areaNames             map[string]string
+	pending, mustHold, unchecked, notChecked     string
+	notHere, objects, passed                     string
+	fix, byHand, noUndo, withheld, explains, see string
+	why, clause, verdict, facts, checks, probes  string
+	verdicts                                     map[string]string
+	step, area_, playbook, reading, took, status string
+}
+
+var english = &vocabulary{
+	thisHost: "this host",
+	looked:   "%s, %.1f s, %d probes, %d playbooks",
+	healthy:  "healthy, nothing found",
+	found:    "%d found: ",
+	notAll:   "nothing found, but %d of %d could not be checked",
+	comma:    ", ",
+	severity: map[string]string{"critical": "critical", "warning": "warning", "info": "info"},
+	badge:    map[string]string{"critical": "CRITICAL", "warning": "WARNING", "info": "INFO"},
+	risk: map[string]string{
+		"harmless": "harmless: no effect on service", "reversible": "reversible: changes something, no interruption",
+		"disruptive": "disruptive: a short interruption", "destructive": "destructive: something is lost",
+	},
+	areaNames: map[string]string{
+		"compute": "Compute", "memory": "Memory", "storage": "Storage", "network": "Network", "access": "Access", "time": "Time",
+		"services": "Services", "kernel": "Kernel",
+	},
+	pending:    "Not yet for long enough",
+	mustHold:   "must hold for %s",
+	unchecked:  "Not checked (%d)",
+	notChecked: "not checked: ",
+	notHere:    "does not apply here: ",
+	objects:    "%d checked",
+	passed:     "Passed %d: ",
+	fix:        "Fix",
+	byHand:     "By hand",
+	noUndo:     "cannot be undone",
+	withheld:   "left out: ",
+	explains:   "Explains",
+	see:        "See",
+	why:        "Why",
+	clause:     "Clause", verdict: "Verdict", facts: "Facts", checks: "Checks", probes: "Probes",
+	verdicts: map[string]string{"yes": "found", "no": "passed", "unknown": "not checked", "n/a": "does not apply"},
+	step:     "Step", area_: "Area", playbook: "Playbook", reading: "Reading", took: "Took", status: "Status",
+}
+
+var chinese = &vocabulary{
+	thisHost: "本机",
+	looked:   "%s，%.1f 秒，%d 个探针，%d 个剧本",
+	healthy:  "健康，未发现问题",
+	found:    "发现 %d 个问题：",
+	notAll:   "未发现问题，但 %[2]d 项中有 %[1]d 项无法检查",
+	comma:    "，",
+	severity: map[string]string{"critical": "严重", "warning": "警告", "info": "提示"},
+	badge:    map[string]string{"critical": "严重", "warning": "警告", "info": "提示"},
+	risk: map[string]string{
+		"harmless": "无害：不影响服务", "reversible": "可逆：有改动，不中断服务", "disruptive": "会短暂中断服务", "destructive": "有损：会丢失数据或状态",
+	},
+	areaNames: map[string]string{
+		"compute": "计算", "memory": "内存", "storage": "存储", "network": "网络", "access": "登录", "time": "时间", "services": "服务", "kernel": "内核",
+	},
+	pending:    "尚未持续足够长时间",
+	mustHold:   "须持续 %s",
+	unchecked:  "未检查（%d）",
+	notChecked: "未检查：",
+	notHere:    "不适用于本机：",
+	objects:    "已检查 %d 个",
+	passed:     "通过 %d 项：",
+	fix:        "修复",
+	byHand:     "手工处理",
+	noUndo:     "无法撤销",
+	withheld:   "略去：",
+	explains:   "由此引起",
+	see:        "参见",
+	why:        "依据",
+	clause:     "条件", verdict: "判断", facts: "事实", checks: "检查项", probes: "探针",
+	verdicts: map[string]string{"yes": "发现", "no": "通过", "unknown": "未检查", "n/a": "不适用"},
+	step:     "步骤", area_: "领域", playbook: "剧本", reading: "读数", took: "耗时", status: "状态",
+}
+
+func (p *page) words() *vocabulary { return words_(p.Lang) }
+
+func words_(lang string) *vocabulary {
+	if lang == "zh" {
+		return chinese
+	}
+	return english
+}
+
+func (v *vocabulary) area(name string) string {
+	if s := v.areaNames[name]; s != "" {
+		return s
+	}
+	return name
+}
