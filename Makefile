@@ -61,7 +61,8 @@ lint: ## run golangci-lint; .golangci.yml explains what and why
 .PHONY: deadcode
 deadcode:
 	@echo '== deadcode'
-	@dead=$$($(call tool,deadcode) -test ./... | grep -vE '$(MARKERS)' || true); if [ -n "$$dead" ]; then echo "$$dead"; exit 1; fi
+	@dead=$$($(call tool,deadcode) -test ./...); dead=$$(grep -vE '$(MARKERS)' <<<"$$dead" || true); \
+	if [ -n "$$dead" ]; then echo "$$dead"; exit 1; fi
 
 .PHONY: vulncheck
 vulncheck:
@@ -101,10 +102,10 @@ cross: build
 
 .PHONY: bench
 bench: build packages ## measure the figures, peers beside them, and write docs/benchmarks.md
-	go run ./internal/bench
+	PATH="$$(tools/peers):$$PATH" go run ./internal/bench
 
 .PHONY: lab
-lab: build packages ## make disposable hosts, break them, and see whether hostmend names each fault
+lab: packages ## make disposable hosts, break them, and see whether hostmend names each fault
 	go run ./lab
 
 .PHONY: new-probe
