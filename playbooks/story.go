@@ -83,6 +83,24 @@ func (s *story) read() {
 	}
 }
 
+// Facts makes a snapshot of facts as stories write them.
+func Facts(infos []probes.Info, file File) (*probes.Snapshot, error) {
+	src := newSource(file)
+	n := parseYAML(src)
+	w := newWorld(newSchema(infos, nil))
+	if n != nil && n.kind != mapping {
+		n.errorf("facts are a mapping")
+		n = nil
+	}
+	if n != nil {
+		for i, k := range n.keys {
+			w.set(k, n.items[i])
+		}
+	}
+	snap := w.snapshot("")
+	return snap, src.problems.err()
+}
+
 // section is a part of a txtar file.
 type section struct {
 	at, from   int // where its header and its data begin
@@ -157,7 +175,7 @@ var expectations = []string{"find", "params", "missing"}
 // play builds a case's snapshot, judges it, and compares.
 func (s *story) play(c storyCase) {
 	before := len(s.src.problems)
-	world := &world{schema: s.lib.schema, facts: map[string]any{}, status: map[string]probes.Observation{}}
+	world := newWorld(s.lib.schema)
 	for _, section := range []*node{s.facts, c.body} {
 		if section == nil {
 			continue
@@ -168,7 +186,7 @@ func (s *story) play(c storyCase) {
 			}
 		}
 	}
-	snap := world.snapshot(c)
+	snap := world.snapshot(c.verdict + ": " + c.words + ": ")
 	lib, err := s.lib.Only(s.p.ID)
 	if params := c.body.get("params"); params != nil && err == nil {
 		lib = lib.withParams(params)
@@ -383,6 +401,10 @@ type world struct {
 	where  map[string]*node
 }
 
+func newWorld(s *schema) *world {
+	return &world{schema: s, facts: map[string]any{}, status: map[string]probes.Observation{}, where: map[string]*node{}}
+}
+
 // set carries out one line of a story: a probe's facts, its status, or one fact by its path.
 func (w *world) set(k, value *node) {
 	name, rest := k.text, ""
@@ -395,9 +417,6 @@ func (w *world) set(k, value *node) {
 		return
 	}
 	t := w.schema.probes[i].Facts
-	if w.where == nil {
-		w.where = map[string]*node{}
-	}
 	w.where[name] = k
 	if rest == "" && value.kind == scalar {
 		w.setStatus(name, value)
@@ -528,7 +547,7 @@ func (w *world) put(k *node, x any, t *probes.Type, path []string, value *node) 
 }
 
 // snapshot makes the host.
-func (w *world) snapshot(c storyCase) *probes.Snapshot {
+func (w *world) snapshot(prefix string) *probes.Snapshot {
 	at := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	snap := &probes.Snapshot{Host: "story", At: at}
 	for _, info := range w.schema.probes {
@@ -543,7 +562,7 @@ func (w *world) snapshot(c storyCase) *probes.Snapshot {
 		}
 		v, err := info.Facts.Decode(x)
 		if err != nil {
-			w.where[info.Name].errorf("%s: %s: %s: %s", c.verdict, c.words, info.Name, err)
+			w.where[info.Name].errorf("%s%s: %s", prefix, info.Name, err)
 			continue
 		}
 		snap.Observations = append(snap.Observations, probes.Observation{Probe: info.Name, Status: probes.OK, Facts: v, At: at})
