@@ -64,9 +64,19 @@ func TestFilesystems(t *testing.T) {
 			},
 		},
 		{
-			name:    "a file system without a size",
-			capture: "-- /proc/self/mountinfo --\n1 0 0:8 / /r rw - ramfs ramfs rw\n-- statfs /r --\n{}\n",
-			want:    map[string]string{"mounts[/r].used_pct": "null", "mounts[/r].size": "null", "mounts[/r].hung": "false"},
+			name:    "a file system without a size, and what is none",
+			capture: "-- /proc/self/mountinfo --\n1 0 0:8 / /r rw - fuse.x x rw\n2 0 0:9 / /ram rw - ramfs ramfs rw\n3 0 254:2 /etc/hosts /etc/hosts rw - ext4 /dev/vda2 rw\n-- /etc/hosts --\n-- $ stat -f -c %t %S %b %f %a %c %d /r --\n65735546 4096 0 0 0 0 0\n-- statfs /none --\n{}\n",
+			want:    map[string]string{"mounts[/r].used_pct": "null", "mounts[/r].size": "null", "mounts[/r].hung": "false", "mounts[/ram]": "none", "mounts[/etc/hosts]": "none"},
+		},
+		{
+			name: "a FUSE file system is asked in a process of its own",
+			capture: "-- /proc/self/mountinfo --\n1 0 0:8 / /s3 rw - fuse.s3fs s3fs rw\n2 0 0:9 / /dead rw - fuse.sshfs a:/ rw\n3 0 0:7 / /odd rw - fuse x rw\n" +
+				"-- $ stat -f -c %t %S %b %f %a %c %d /s3 --\n65735546 4096 100 50 25 10 5\n-- $ stat -f -c %t %S %b %f %a %c %d /dead --\n!timeout\n" +
+				"-- $ stat -f -c %t %S %b %f %a %c %d /odd --\nwhat\n",
+			want: map[string]string{
+				"mounts[/s3].size": "409600", "mounts[/s3].bytes_free": "102400", "mounts[/s3].inodes_used_pct": "50", "mounts[/dead].hung": "true", "mounts[/odd].hung": "false",
+				"mounts[/odd].size": `{"unreadable":"stat -f: \"what\\n\": expected integer"}`,
+			},
 		},
 		{name: "no dash", capture: "-- /proc/self/mountinfo --\n1 0 0:8 / /r rw ramfs ramfs rw\n", want: map[string]string{"(reason)": "line 1"}},
 		{name: "empty", capture: "-- /proc/self/mountinfo --\n", want: map[string]string{"(reason)": "it is empty"}},

@@ -1,11 +1,12 @@
 package linux
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
 
-const showUnits = "$ systemctl show --no-pager --property=" + unitProperties + " *.service *.socket *.mount *.swap *.timer"
+const listUnitsCommand = "$ systemctl list-units --all --full --plain --no-legend --no-pager"
 
 // showUnit is a unit in order, with changes; the captures' default date is 2026-01-01 00:00:00.
 func showUnit(name string, change ...string) string {
@@ -24,47 +25,80 @@ func showUnit(name string, change ...string) string {
 	return strings.Join(p, "\n") + "\n\n"
 }
 
+// systemdHost is a host whose systemd lists and shows these units.
+func systemdHost(blocks ...string) string {
+	var list, show strings.Builder
+	var names []string
+	for _, b := range blocks {
+		p := map[string]string{}
+		for line := range strings.Lines(b) {
+			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			p[key] = value
+		}
+		fmt.Fprintf(&list, "%-30s %s %s %s %s\n", p["Id"], p["LoadState"], p["ActiveState"], p["SubState"], p["Description"])
+		if p["asked"] != "no" {
+			names = append(names, p["Id"])
+			show.WriteString(b)
+		}
+	}
+	return "-- /run/systemd/system/ --\n-- " + listUnitsCommand + " --\n" + list.String() +
+		"-- $ systemctl show --no-pager --property=" + unitProperties + " -- " + strings.Join(names, " ") + " --\n" + show.String()
+}
+
 func TestUnits(t *testing.T) {
-	const booted = "-- /run/systemd/system/ --\n"
+	const dead = "ActiveState=inactive"
+	unasked := func(b string) string { return "asked=no\n" + b }
 	for _, c := range []struct {
 		name, capture string
 		want          map[string]string
 	}{
 		{
 			name: "only what is worth a look",
-			capture: booted + "-- " + showUnits + " --\n" + showUnit("ssh.service") + showUnit("app.service") +
-				showUnit("gone.service", "LoadState=not-found", "ActiveState=inactive", "SubState=dead") +
-				showUnit("off.service", "UnitFileState=disabled", "ActiveState=inactive", "SubState=dead") +
-				showUnit("masked.service", "LoadState=masked", "UnitFileState=masked", "ActiveState=inactive", "SubState=dead") +
-				showUnit("once.service", "Type=oneshot", "ActiveState=inactive", "SubState=dead") +
-				showUnit("not-here.service", "ConditionResult=no", "ActiveState=inactive", "SubState=dead") +
-				showUnit("stopped.service", "ActiveState=inactive", "SubState=dead"),
+			capture: systemdHost(
+				showUnit("ssh.service"), showUnit("app.service"), unasked(showUnit("gone.service", "LoadState=not-found", dead, "SubState=dead")),
+				unasked(showUnit("off.service", dead, "SubState=dead")), unasked(showUnit("once.service", "SubState=exited")), unasked(showUnit("data.mount", "SubState=mounted")),
+				unasked(showUnit("dev-vda.device", "SubState=plugged")), showUnit("job.service", "Type=oneshot", dead, "SubState=dead"),
+				showUnit("not-here.service", "ConditionResult=no", dead, "SubState=dead"), showUnit("stopped.service", dead, "SubState=dead"),
+			) + "-- /etc/systemd/system/multi-user.target.wants/job.service -> /x --\n-- /etc/systemd/system/multi-user.target.wants/not-here.service -> /x --\n" +
+				"-- /etc/systemd/system/multi-user.target.wants/stopped.service -> /x --\n-- /etc/systemd/system/x.service.d/off.service --\n",
 			want: map[string]string{
-				"loaded": "7", "failed": "0", "list[ssh.service].running": "true", "list[ssh.service].since": `"1h0m0s"`, "list[ssh.service].log": "[]",
-				"list[app.service]": "none", "list[gone.service]": "none", "list[off.service]": "none", "list[masked.service]": "none", "list[once.service]": "none",
-				"list[not-here.service]": "none", "list[stopped.service].stopped": "true", "list[stopped.service].running": "false",
+				"loaded": "8", "failed": "0", "list[ssh.service].running": "true", "list[ssh.service].since": `"1h0m0s"`, "list[ssh.service].log": "[]",
+				"list[app.service]": "none", "list[off.service]": "none", "list[job.service]": "none", "list[not-here.service]": "none",
+				"list[stopped.service].stopped": "true", "list[stopped.service].running": "false",
 			},
 		},
 		{
 			name: "failed and restarting, with their last words and without secrets",
-			capture: booted + "-- " + showUnits + " --\n" +
-				showUnit("loop.service", "ActiveState=activating", "SubState=auto-restart", "Result=exit-code", "ExecMainCode=1", "ExecMainStatus=3", "NRestarts=12") +
-				showUnit("dead.service", "ActiveState=failed", "SubState=failed", "Result=signal", "ExecMainCode=2", "ExecMainStatus=9") +
-				"-- $ journalctl -u dead.service -n 5 -o cat --no-pager -q --\nstarting with DB_PASSWORD=hunter2 and postgres://app:hunter2@db/x\n\nbind: address already in use\n",
+			capture: systemdHost(
+				showUnit("loop.service", "ActiveState=activating", "SubState=auto-restart", "Result=exit-code", "ExecMainCode=1", "ExecMainStatus=3", "NRestarts=12"),
+				showUnit("dead.service", "ActiveState=failed", "SubState=failed", "Result=signal", "ExecMainCode=2", "ExecMainStatus=9"),
+				showUnit("between.service", "NRestarts=4"), showUnit("-.mount", "ActiveState=failed", "SubState=failed"),
+			) + "-- $ journalctl -u dead.service -n 5 -o cat --no-pager -q --\nstarting with DB_PASSWORD=hunter2 and postgres://app:hunter2@db/x\n\nbind: address already in use\n",
 			want: map[string]string{
-				"failed": "1", "list[loop.service].restarts": "12", "list[loop.service].exit_code": "3", "list[loop.service].result": `"exit-code"`, "list[loop.service].log": "[]",
+				"failed": "2", "list[loop.service].restarts": "12", "list[loop.service].exit_code": "3", "list[loop.service].result": `"exit-code"`, "list[loop.service].log": "[]",
 				"list[dead.service].exit_code": "null", "list[dead.service].log": `["starting with DB_PASSWORD=*** and postgres://app:***@db/x","bind: address already in use"]`,
+				"list[between.service].restarts": "4", "list[between.service].running": "true", "list[-.mount].active": `"failed"`,
 			},
 		},
 		{
-			name: "an old systemd does not count restarts", capture: booted + "-- " + showUnits + " --\n" + strings.Replace(showUnit("cron.service"), "NRestarts=0\n", "", 1),
+			name: "an old systemd does not count restarts", capture: systemdHost(strings.Replace(showUnit("cron.service"), "NRestarts=0\n", "", 1)),
 			want: map[string]string{"list[cron.service].restarts": "0"},
 		},
+		{
+			name:    "a mark before the name",
+			capture: strings.Replace(systemdHost(showUnit("x.service", "ActiveState=failed", "SubState=failed")), "x.service    ", "● x.service    ", 1),
+			want:    map[string]string{"failed": "1", "list[x.service].active": `"failed"`},
+		},
 		{name: "no systemd", want: map[string]string{"(reason)": "systemd is not the service manager"}},
-		{name: "systemd does not answer", capture: booted + "-- " + showUnits + " [exit 1] --\n-- " + showUnits + " [stderr] --\nFailed to connect to bus\n", want: map[string]string{"(reason)": "exit status 1: Failed to connect to bus"}},
-		{name: "cut short", capture: booted + "-- " + showUnits + " --\nId=a.service\nDescr\n", want: map[string]string{"(reason)": "is not KEY=value"}},
-		{name: "cut after a line", capture: booted + "-- " + showUnits + " --\nId=a.service\n", want: map[string]string{"(reason)": "no LoadState for unit \"a.service\""}},
-		{name: "no answer at all", capture: booted + "-- " + showUnits + " --\n", want: map[string]string{"(reason)": "no Id for unit"}},
+		{
+			name:    "systemd does not answer",
+			capture: "-- /run/systemd/system/ --\n-- " + listUnitsCommand + " [exit 1] --\n-- " + listUnitsCommand + " [stderr] --\nFailed to connect to bus\n",
+			want:    map[string]string{"(reason)": "exit status 1: Failed to connect to bus"},
+		},
+		{name: "nothing listed", capture: "-- /run/systemd/system/ --\n-- " + listUnitsCommand + " --\n", want: map[string]string{"(reason)": "it lists nothing"}},
+		{name: "the list is cut short", capture: "-- /run/systemd/system/ --\n-- " + listUnitsCommand + " --\nssh.service loaded\n", want: map[string]string{"(reason)": "is not UNIT LOAD ACTIVE SUB"}},
+		{name: "cut short", capture: strings.Replace(systemdHost(showUnit("ssh.service")), "LoadState=loaded", "Loa", 1), want: map[string]string{"(reason)": "is not KEY=value"}},
+		{name: "cut after a line", capture: systemdHost("Id=ssh.service\nLoadState=loaded\nActiveState=active\n"), want: map[string]string{"(reason)": "is not UNIT LOAD ACTIVE SUB"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantFacts(t, Units, observe(t, Units, c.capture), c.want) })
 	}
