@@ -3,8 +3,11 @@ package report
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
+	"github.com/hostmend/hostmend/playbooks"
 	"github.com/hostmend/hostmend/probes"
 )
 
@@ -84,3 +87,86 @@ func factRows(b *strings.Builder, path string, t *probes.Type, f probes.Field) {
 
 // cell makes a text fit into a cell of a Markdown table.
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+
+// PlaybookReference writes the reference of playbooks in Markdown, by area, and what of other systems' vocabularies they cover.
+func PlaybookReference(w io.Writer, list []playbooks.Playbook) error {
+	var b strings.Builder
+	b.WriteString("# Playbooks\n\nWritten by `hostmend playbook docs` from the playbooks themselves.\n")
+	byArea := map[string][]playbooks.Playbook{}
+	for _, p := range list {
+		byArea[p.Area] = append(byArea[p.Area], p)
+	}
+	for _, area := range areas {
+		if len(byArea[area]) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "\n## %s\n", english.area(area))
+		for _, p := range byArea[area] {
+			playbookEntry(&b, &p)
+		}
+	}
+	coverage(&b, list)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func playbookEntry(b *strings.Builder, p *playbooks.Playbook) {
+	fmt.Fprintf(b, "\n### %s\n\n%s", p.ID, p.Title.EN)
+	if p.Title.ZH != "" {
+		fmt.Fprintf(b, " · %s", p.Title.ZH)
+	}
+	fmt.Fprintf(b, "\n\nSeverity: %s.", inline(p.Severity))
+	if p.For > 0 {
+		fmt.Fprintf(b, " Must hold for %s.", duration(p.For))
+	}
+	if p.Each != "" {
+		fmt.Fprintf(b, " One finding for each `%s`.", p.Each)
+	}
+	fmt.Fprintf(b, "\n\n```\n%s\n```\n", p.When)
+	if len(p.Params) > 0 {
+		b.WriteString("\n| Parameter | Default | From | To | Why |\n|---|---|---|---|---|\n")
+	}
+	for _, v := range p.Params {
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s |\n", v.Name, scalar(v.Default), scalar(v.Min), scalar(v.Max), cell(v.Why))
+	}
+	if len(p.Actions) > 0 {
+		fmt.Fprintf(b, "\nFix (%s): `%s`.\n", p.Risk, strings.Join(p.Actions, "`, `"))
+	}
+	if p.Manual.EN != "" {
+		fmt.Fprintf(b, "\nBy hand: %s\n", strings.TrimSpace(p.Manual.EN))
+	}
+	if len(p.Explains) > 0 {
+		fmt.Fprintf(b, "\nExplains %s.\n", strings.Join(p.Explains, ", "))
+	}
+	for _, s := range p.See {
+		fmt.Fprintf(b, "\n- <%s>", s)
+	}
+	if len(p.See) > 0 {
+		b.WriteByte('\n')
+	}
+}
+
+// inline sets an expression as code; a plain word needs no such thing.
+func inline(s string) string {
+	if strings.ContainsAny(s, "{}`") {
+		return "`" + s + "`"
+	}
+	return s
+}
+
+// coverage lists which playbooks answer what other systems name.
+func coverage(b *strings.Builder, list []playbooks.Playbook) {
+	by := map[string][]string{}
+	for _, p := range list {
+		for _, c := range p.Covers {
+			by[c] = append(by[c], p.ID)
+		}
+	}
+	if len(by) == 0 {
+		return
+	}
+	b.WriteString("\n## Coverage\n\nWhat this is called elsewhere: diagnosis items of the cloud (`ecs/`), their domains, and documents.\n\n| Name | Playbooks |\n|---|---|\n")
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		fmt.Fprintf(b, "| `%s` | %s |\n", name, strings.Join(by[name], ", "))
+	}
+}

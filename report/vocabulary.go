@@ -51,7 +51,7 @@ var english = &vocabulary{
 
 var chinese = &vocabulary{
 	thisHost: "本机",
-	looked:   "%s，%.1f 秒，%d 个探针，%d 个剧本",
+	looked:   "%s，%.1f 秒，%d 个探针，%d 条规则",
 	healthy:  "健康，未发现问题",
 	found:    "发现 %d 个问题：",
 	notAll:   "未发现问题，但 %[2]d 项中有 %[1]d 项无法检查",
@@ -80,7 +80,7 @@ var chinese = &vocabulary{
 	why:        "依据",
 	clause:     "条件", verdict: "判断", facts: "事实", checks: "检查项", probes: "探针",
 	verdicts: map[string]string{"yes": "发现", "no": "通过", "unknown": "未检查", "n/a": "不适用"},
-	step:     "步骤", area_: "领域", playbook: "剧本", reading: "读数", took: "耗时", status: "状态",
+	step:     "步骤", area_: "领域", playbook: "规则", reading: "读数", took: "耗时", status: "状态",
 }
 
 func (p *page) words() *vocabulary { return words_(p.Lang) }

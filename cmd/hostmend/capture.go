@@ -1,20 +1,14 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hostmend/hostmend/internal/host"
 	"github.com/hostmend/hostmend/internal/host/hosttest"
 )
-
-func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, d)
-}
 
 func replayCommand(p *program) *cobra.Command {
 	j := &judging{}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -16,7 +17,7 @@ import (
 // judging are the flags of the commands that make a diagnosis.
 type judging struct {
 	profile  string
-	dir      string
+	paths    []string
 	only     []string
 	overlays []string
 	labels   []string
@@ -31,17 +32,23 @@ var failOn = []string{"info", "warning", "critical"}
 
 func (j *judging) flags(c *cobra.Command) {
 	outputFlag(c, &j.output, report.Formats...)
+	j.libraryFlags(c)
 	f := c.Flags()
 	f.StringVar(&j.profile, "profile", "default", "which playbooks and parameters; there is one, default")
-	f.StringVar(&j.dir, "playbooks", "", "judge by the playbooks in this directory instead of the built-in ones")
 	f.StringSliceVar(&j.only, "only", nil, "judge only these playbooks, by id")
-	f.StringArrayVar(&j.overlays, "overlay", nil, "file that changes parameters or severities; of several the later wins")
-	f.StringArrayVar(&j.labels, "label", nil, "label of this host, KEY=VALUE, by which overlays match it")
 	f.StringVar(&j.failOn, "fail-on", "info", "exit with 1 for findings of this severity or worse: "+strings.Join(failOn, ", "))
 	complete(c, "profile", "default")
 	complete(c, "fail-on", failOn...)
 	complete(c, "only", libraryIDs()...)
 	c.PreRunE = chain(c.PreRunE, func(*cobra.Command, []string) error { return j.check() })
+}
+
+// libraryFlags are the flags that say what to judge by.
+func (j *judging) libraryFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringArrayVar(&j.paths, "playbooks", nil, "judge by the playbooks in this directory or file instead of the built-in ones")
+	f.StringArrayVar(&j.overlays, "overlay", nil, "file that changes parameters or severities; of several the later wins")
+	f.StringArrayVar(&j.labels, "label", nil, "label of this host, KEY=VALUE, by which overlays match it")
 }
 
 // check refuses flags before anything is looked at.
@@ -77,9 +84,9 @@ could be checked.`,
 				return err
 			}
 			if j.timeout > 0 {
-				timed, cancel := withTimeout(ctx, j.timeout)
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, j.timeout)
 				defer cancel()
-				ctx = timed
 			}
 			r, err := p.examine(ctx, p.local(j.offline), library)
 			if err != nil {
@@ -114,7 +121,7 @@ func (j *judging) library() (*playbooks.Library, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := loadLibrary(j.dir)
+	l, err := loadLibrary(j.paths...)
 	if err != nil {
 		return nil, err
 	}

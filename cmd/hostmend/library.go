@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,66 +15,121 @@ import (
 	"github.com/hostmend/hostmend/remediate/linux"
 )
 
-// loadLibrary loads the playbooks of a directory; of none, the built-in ones.
-func loadLibrary(dir string) (*playbooks.Library, error) {
-	files, err := libraryFiles(dir)
+// loadLibrary loads the playbooks at the given paths; without any, the built-in ones.
+func loadLibrary(paths ...string) (*playbooks.Library, error) {
+	builtin, err := builtinFiles()
 	if err != nil {
 		return nil, err
 	}
-	return playbooks.Load(files, probes.Describe(hostProbes()), linux.Actions())
-}
-
-// libraryFiles reads the *.yaml of a directory; of none, the built-in ones.
-func libraryFiles(dir string) ([]playbooks.File, error) {
-	if dir == "" {
-		return readYAML(library.FS, "")
+	if len(paths) == 0 {
+		return playbooks.Load(builtin, probes.Describe(hostProbes()), linux.Actions())
 	}
-	files, err := readYAML(os.DirFS(dir), dir)
-	if err == nil && len(files) == 0 {
-		err = fmt.Errorf("there is no playbook (*.yaml) in %s", dir)
-	}
-	return files, err
-}
-
-func readYAML(from fs.FS, dir string) ([]playbooks.File, error) {
-	names, err := fs.Glob(from, "*.yaml")
+	files, err := readPlaybooks(paths)
 	if err != nil {
 		return nil, err
 	}
-	if len(names) == 0 && dir != "" {
-		if _, err := fs.Stat(from, "."); err != nil {
-			return nil, fmt.Errorf("reading playbooks: %w", asTyped(err, dir))
+	return loadAmong(files, builtin)
+}
+
+// loadAmong loads files among the built-in playbooks, which they may name in `explains` and whose place they take where the id is
+// the same, and returns a library of these files alone.
+func loadAmong(files, builtin []playbooks.File) (*playbooks.Library, error) {
+	ours := map[string]bool{}
+	var ids []string
+	for _, f := range files {
+		ours[f.Name] = true
+		ids = append(ids, idOf(f.Name))
+	}
+	all := files
+	for _, f := range builtin {
+		if !slices.Contains(ids, idOf(f.Name)) {
+			all = append(all, f)
 		}
+	}
+	l, err := playbooks.Load(all, probes.Describe(hostProbes()), linux.Actions())
+	var problems playbooks.Problems
+	if errors.As(err, &problems) {
+		problems = slices.DeleteFunc(problems, func(p playbooks.Problem) bool { return !ours[p.File] })
+		if len(problems) > 0 {
+			return nil, problems
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	return l.Only(ids...)
+}
+
+// idOf is the id of the playbook in a file.
+func idOf(name string) string { return strings.TrimSuffix(filepath.Base(name), filepath.Ext(name)) }
+
+func builtinFiles() ([]playbooks.File, error) {
+	names, err := fs.Glob(library.FS, "*.yaml")
+	if err != nil {
+		return nil, err
 	}
 	files := make([]playbooks.File, len(names))
 	for i, name := range names {
-		data, err := fs.ReadFile(from, name)
+		data, err := library.FS.ReadFile(name)
 		if err != nil {
-			return nil, fmt.Errorf("reading playbooks: %w", asTyped(err, path.Join(dir, name)))
+			return nil, err
 		}
-		files[i] = playbooks.File{Name: filepath.Join(dir, name), Data: data}
+		files[i] = playbooks.File{Name: name, Data: data}
 	}
 	return files, nil
 }
 
-// asTyped names the file as the user knows it; an fs.FS knows only its own part of the path.
-func asTyped(err error, name string) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return &fs.PathError{Op: pe.Op, Path: name, Err: pe.Err}
-	}
-	return err
-}
-
-// libraryIDs are the ids of the built-in playbooks: their file names.
+// libraryIDs are the ids of the built-in playbooks.
 func libraryIDs() []string {
-	names, err := fs.Glob(library.FS, "*.yaml")
+	files, err := builtinFiles()
 	if err != nil {
 		return nil
 	}
-	for i := range names {
-		names[i] = strings.TrimSuffix(names[i], ".yaml")
+	ids := make([]string, len(files))
+	for i, f := range files {
+		ids[i] = idOf(f.Name)
 	}
-	slices.Sort(names)
-	return names
+	return ids
+}
+
+// readPlaybooks reads files, and all *.yaml of directories.
+func readPlaybooks(paths []string) ([]playbooks.File, error) {
+	var files []playbooks.File
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, fmt.Errorf("reading playbooks: %w", err)
+		}
+		names := []string{p}
+		if info.IsDir() {
+			if names, err = yamlFiles(p); err != nil {
+				return nil, err
+			}
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return nil, fmt.Errorf("reading playbooks: %w", err)
+			}
+			files = append(files, playbooks.File{Name: name, Data: data})
+		}
+	}
+	return files, nil
+}
+
+// yamlFiles lists the playbooks in a directory.
+func yamlFiles(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("reading playbooks: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) == ".yaml" && !e.IsDir() {
+			names = append(names, filepath.Join(dir, e.Name()))
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("there is no playbook (*.yaml) in %s", dir)
+	}
+	return names, nil
 }
