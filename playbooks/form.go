@@ -149,17 +149,21 @@ func readForm(src *source, s *schema) *form {
 		return nil
 	}
 	table := keys()
-	for i, k := range root.keys {
-		if !slices.ContainsFunc(table, func(t key) bool { return t.name == k.text }) {
-			names := make([]string, len(table))
-			for j, t := range table {
-				names[j] = t.name
-			}
-			root.keys[i].errorf("there is no key %q%s", k.text, didYouMean(k.text, names))
+	names := make([]string, len(table))
+	for i, t := range table {
+		names[i] = t.name
+	}
+	meant := map[string]bool{} // keys that were probably misspelled
+	for _, k := range root.keys {
+		if !slices.Contains(names, k.text) {
+			guess := nearest(k.text, names)
+			k.errorf("there is no key %q%s", k.text, guess)
+			meant[strings.TrimSuffix(strings.TrimPrefix(guess, `; did you mean "`), `"?`)] = true
 		}
 	}
 	for _, t := range table {
 		switch n := root.get(t.name); {
+		case n == nil && meant[t.name]:
 		case n == nil && t.required:
 			src.errorf(root.at, "the key %q is missing: %s", t.name, t.doc)
 		case n == nil:

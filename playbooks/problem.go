@@ -65,7 +65,14 @@ func window(line string, column int) (string, int) {
 		return string(runes), column
 	}
 	from := max(0, min(column-width/2, len(runes)-width))
-	return "…" + string(runes[from:min(from+width, len(runes))]), column - from + 1
+	text, to := string(runes[from:min(from+width, len(runes))]), from+width
+	if to < len(runes) {
+		text += "…"
+	}
+	if from == 0 {
+		return text, column
+	}
+	return "…" + text, column - from + 1
 }
 
 // indent is the white space that puts a caret under the column: tabs stay tabs, and Chinese characters are two wide.

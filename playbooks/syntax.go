@@ -2,6 +2,7 @@ package playbooks
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -84,8 +85,10 @@ func (e *expression) words(message string) string {
 	case strings.Contains(message, `Operator("..")`):
 		return "ranges (..) are not part of the language"
 	}
-	return message
+	return unexpected.ReplaceAllString(message, `"$1" is not expected here`)
 }
+
+var unexpected = regexp.MustCompile(`^unexpected token \w+\("(.*)"\)$`)
 
 // span is a part of an expression's text, in runes.
 type span struct{ from, to int }

@@ -173,11 +173,11 @@ func yamlWords(message string, s *source, at int) string {
 		return "a `: ` within a plain text begins a mapping in YAML: put the whole value of " + strings.TrimSpace(key) +
 			" in quotes ('…'), or on lines of its own after `|`"
 	case strings.Contains(message, "could not find end character") || strings.Contains(message, "must be specified"):
-		return message + " (an expression that begins with \" ' [ or { must be quoted as a whole, or written after `|`)"
+		return message + " (an expression that begins with \" ' [ or { must be put in quotes as a whole, or written after `|`)"
 	case strings.ContainsRune(s.text[start:min(len(s.text), start+len(line))], '\t') && strings.HasPrefix(strings.TrimLeft(line, " "), "\t"):
 		return message + " (YAML is indented by spaces, not tabs)"
-	case strings.HasPrefix(strings.TrimSpace(rest), `"`) || strings.HasPrefix(strings.TrimSpace(rest), "["):
-		return message + " (an expression that begins with \" or [ must be quoted as a whole, or written after `|`)"
+	case strings.IndexAny(strings.TrimSpace(rest), `"'[{`) == 0:
+		return message + " (an expression that begins with \" ' [ or { must be put in quotes as a whole, or written after `|`)"
 	}
 	return message
 }
