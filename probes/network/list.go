@@ -1,0 +1,18 @@
+// Package network holds the probes that ask the network: they send packets and time the answers.
+package network
+
+import (
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// Probes lists every probe of this package.
+func Probes() []probes.Probe[host.Host] {
+	return []probes.Probe[host.Host]{
+		Gateway,
+		Metadata,
+		NTPOffset,
+		PathMTU,
+		Resolvers,
+	}
+}
