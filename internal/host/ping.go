@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -92,8 +93,12 @@ func openICMP(v6 bool) (*icmpSocket, error) {
 	if err == unix.EPERM || err == unix.EACCES {
 		fd, err = unix.Socket(family, unix.SOCK_DGRAM|flags, proto)
 	}
+	if err == unix.EPERM || err == unix.EACCES {
+		// Not the errno itself: a write to the socket says EPERM when a firewall rule drops the packet.
+		return nil, fmt.Errorf("opening an ICMP socket takes root, or a group within net.ipv4.ping_group_range: %w", fs.ErrPermission)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("opening an ICMP socket, which takes root or a group within net.ipv4.ping_group_range: %w", err)
+		return nil, fmt.Errorf("opening an ICMP socket: %w", err)
 	}
 	s := &icmpSocket{file: os.NewFile(uintptr(fd), "icmp"), fd: fd, v6: v6, raw: raw}
 	if !raw {
