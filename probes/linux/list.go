@@ -15,6 +15,7 @@ func Probes() []probes.Probe[host.Host] {
 		DeletedFiles,
 		Disks,
 		Filesystems,
+		Firewall,
 		Fstab,
 		Host,
 		Interfaces,
