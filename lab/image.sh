@@ -43,7 +43,7 @@ nameserver 100.100.2.138
 END
 printf '127.0.0.1 localhost\n172.16.0.10 web-1\n' >"$root/etc/hosts"
 echo web-1 >"$root/etc/hostname"
-printf '/dev/vdb /data ext4 defaults,nofail 0 2\n' >"$root/etc/fstab"
+printf '/dev/vdb /data ext4 defaults,nofail,errors=remount-ro 0 2\n' >"$root/etc/fstab"
 mkdir -p "$root/data"
 
 # A password nobody knows, so that the accounts are whole, and a key to log in with.
