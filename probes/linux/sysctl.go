@@ -46,8 +46,8 @@ A single number is a list of one.`,
 	Every: time.Minute,
 }, sysctlKeys(areNumbers), sysctlNumbers)
 
-func sysctlNumber(_ context.Context, h host.Host, key string) (int, error) {
-	text, err := readSysctl(context.Background(), h, key)
+func sysctlNumber(ctx context.Context, h host.Host, key string) (int, error) {
+	text, err := readSysctl(ctx, h, key)
 	if err != nil {
 		return 0, err
 	}
@@ -57,8 +57,8 @@ func sysctlNumber(_ context.Context, h host.Host, key string) (int, error) {
 	return parseNumber(text)
 }
 
-func sysctlNumbers(_ context.Context, h host.Host, key string) ([]int, error) {
-	text, err := readSysctl(context.Background(), h, key)
+func sysctlNumbers(ctx context.Context, h host.Host, key string) ([]int, error) {
+	text, err := readSysctl(ctx, h, key)
 	if err != nil {
 		return nil, err
 	}
