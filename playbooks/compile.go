@@ -344,20 +344,18 @@ func (c *compiler) let(n ast.Node, name string, l *letState) operand {
 	if !o.ok() || o.lit != nil || o.is(probes.List) {
 		return o
 	}
-	o.path = func(*machine) string { return name }
-	return traced(o)
-}
-
-// traced wraps a let so that a trace shows its value, and each use costs a step.
-func traced(o operand) operand {
-	note := func(m *machine) {
+	return stepped(o, func(m *machine) {
 		if m.trace != nil {
 			v, st := o.eval(m)
-			m.trace.derived(o.path(m), v, st, o)
+			m.trace.derived(name, v, st, o)
 		}
-	}
+	})
+}
+
+// stepped is an operand of which each use costs a step: what is used twice by what is used twice doubles the work each time. note
+// is called after each use.
+func stepped(o operand, note func(*machine)) operand {
 	w := o
-	w.v = o.v
 	switch {
 	case o.b != nil:
 		w.b = func(m *machine) truth {

@@ -529,6 +529,9 @@ func quantifier(c *compiler, call call) operand {
 			return c.errorf(call.args[1], "map wants one value of each element, and this is %s", words(e.typ))
 		}
 		mapped := *s
+		if e.v == nil {
+			e = stepped(e, func(*machine) {})
+		}
 		mapped.elem, mapped.literals = e, nil
 		return operand{typ: &probes.Type{Kind: probes.List, Elem: e.typ}, q: &mapped}
 	case "sum":

@@ -13,8 +13,10 @@ import (
 
 // Limits of a file. The parser's memory grows with the square of the nesting: 100 KB of `[` took 8 GB.
 const (
-	maxFile  = 256 << 10
-	maxDepth = 16
+	maxFile    = 256 << 10
+	maxDepth   = 16
+	maxTokens  = 40_000 // a long playbook has a thousand
+	maxEntries = 500    // of one mapping
 )
 
 // node is a piece of a YAML file: what playbooks, overlays and stories need of YAML, with exact places, and nothing else of it.
@@ -92,6 +94,10 @@ func parseYAML(src *source) *node {
 
 // checkTokens refuses what the language does without, and nesting that would cost too much to parse.
 func checkTokens(src *source, tokens token.Tokens) bool {
+	if len(tokens) > maxTokens {
+		src.errorf(-1, "the file has more than %d pieces", maxTokens)
+		return false
+	}
 	var flow int
 	var columns []int // of the block collections that are open
 	for i, t := range tokens {
@@ -241,9 +247,16 @@ func (n *node) add(v *ast.MappingValueNode, flow bool) {
 		n.src.cutByComma(key)
 		return
 	}
+	if len(n.keys) == maxEntries {
+		n.src.errorf(key.at, "one mapping has more than %d entries", maxEntries)
+	}
+	if len(n.keys) >= maxEntries {
+		return
+	}
 	for _, k := range n.keys {
 		if k.text == key.text {
 			n.src.errorf(key.at, "the key %q is given twice", key.text)
+			break
 		}
 	}
 	n.keys, n.items = append(n.keys, key), append(n.items, value)
