@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"path"
 	"regexp"
 	"slices"
@@ -23,7 +25,7 @@ var OOM = probes.Define(probes.Probe[host.Host]{
 Reads the kernel's messages (/dev/kmsg, or the journal of this boot) and the counter in /proc/vmstat. Costs 1 µs a message. The
 messages are lost when the buffer wraps or the host restarts, the counter only when it restarts: a counter above the number of
 messages means older kills. Daemons that kill by themselves (systemd-oomd, earlyoom) are not seen. Without root and without the
-journal the victims are not known, the counter is.`,
+journal the victims are not known, the counter is. A container has its own count, if it has no log.`,
 	Every: 30 * time.Second,
 }, oom)
 
@@ -31,6 +33,7 @@ type oomFacts struct {
 	SinceBoot probes.Opt[int]           `fact:"since_boot" unit:"count" doc:"Processes killed since boot; oom_kill of /proc/vmstat, absent before Linux 4.13"`
 	Logged    probes.Opt[int]           `fact:"logged" unit:"count" doc:"Kills that the kernel's log still shows"`
 	LastAge   probes.Opt[time.Duration] `fact:"last_age" doc:"Time since the latest of them; absent if there is none"`
+	Container probes.Opt[int]           `fact:"in_container" unit:"count" doc:"Processes killed in the control group that this host is, where there is no kernel log to read: memory.events, in version 1 memory.oom_control, which leaves groups within it out; absent otherwise"`
 	Victims   probes.Cut[oomVictim]     `fact:"victims" doc:"Who was killed, by command name, latest first"`
 }
 
@@ -54,10 +57,19 @@ func oom(ctx context.Context, h host.Host) (oomFacts, error) {
 		f.SinceBoot = probes.Some(int(n))
 	}
 	log, err := readKernelLog(ctx, h)
-	if err != nil {
-		if _, counted := f.SinceBoot.Get(); !counted && errors.Is(err, probes.ErrNoData) {
-			return f, err
+	if errors.Is(err, probes.ErrNoData) {
+		var kills int
+		if kills, err = containerOOMKills(h); errors.Is(err, fs.ErrNotExist) {
+			return f, probes.NoData("there is no kernel log here, and no control group that counts")
 		}
+		if err == nil {
+			f.Container = probes.Some(kills)
+			if kills > 0 {
+				err = fmt.Errorf("there is no kernel log here; its control group counts %d kills", kills)
+			}
+		}
+	}
+	if err != nil {
 		why := err.Error()
 		f.Logged, f.LastAge, f.Victims.Why = probes.Unread[int](why), probes.Unread[time.Duration](why), why
 		return f, nil
@@ -117,6 +129,29 @@ func oomVictims(log []kernelRecord) ([]oomVictim, int) {
 	}
 	slices.SortStableFunc(found, func(a, b oomVictim) int { return cmp.Compare(a.Age, b.Age) })
 	return found, kills
+}
+
+// containerOOMKills reads the count of the control group that a container sees as its root.
+func containerOOMKills(h host.Files) (int, error) {
+	name := "/sys/fs/cgroup/memory.events"
+	text, err := readText(h, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		name = "/sys/fs/cgroup/memory/memory.oom_control"
+		text, err = readText(h, name)
+	}
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(text) {
+		if n, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok {
+			kills, err := parseCount(n)
+			if err != nil {
+				return 0, fmt.Errorf("reading %s: %w", name, err)
+			}
+			return kills, nil
+		}
+	}
+	return 0, fmt.Errorf("reading %s: %w: no oom_kill, as before Linux 4.13", name, fs.ErrNotExist)
 }
 
 // unitOf is the systemd unit that a control group's path names: the innermost service or scope.
