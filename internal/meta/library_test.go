@@ -1,0 +1,77 @@
+package meta
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hostmend/hostmend/playbooks"
+	"github.com/hostmend/hostmend/playbooks/library"
+	"github.com/hostmend/hostmend/probes"
+	"github.com/hostmend/hostmend/probes/linux"
+	"github.com/hostmend/hostmend/probes/network"
+	remediate "github.com/hostmend/hostmend/remediate/linux"
+)
+
+// The library loads without a problem, is written in both languages, and every playbook's story comes true.
+func TestLibrary(t *testing.T) {
+	names, err := fs.Glob(library.FS, "*.yaml")
+	if err != nil || len(names) == 0 {
+		t.Fatal("no playbooks: ", err)
+	}
+	var files []playbooks.File
+	for _, name := range names {
+		data, err := library.FS.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, playbooks.File{Name: name, Data: data})
+	}
+	infos := probes.Describe(slices.Concat(linux.Probes(), network.Probes()))
+	l, err := playbooks.Load(files, infos, remediate.Actions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Untranslated(); err != nil {
+		t.Error(err)
+	}
+	for _, p := range l.Playbooks() {
+		t.Run(p.ID, func(t *testing.T) {
+			name := p.ID + ".txtar"
+			data, err := os.ReadFile(filepath.Join(root, "playbooks/library", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := playbooks.RunStory(l, playbooks.File{Name: name, Data: data}); err != nil {
+				t.Error(err)
+			}
+			if len(p.See) == 0 {
+				t.Error("`see` is empty: where does this knowledge come from?")
+			}
+		})
+	}
+}
+
+// Beside playbooks and their stories the library holds nothing but the file that embeds them.
+func TestLibraryHoldsOnlyPlaybooks(t *testing.T) {
+	dir := filepath.Join(root, "playbooks/library")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := map[string]string{".yaml": ".txtar", ".txtar": ".yaml", ".go": ".go"}
+	for _, e := range entries {
+		ext := filepath.Ext(e.Name())
+		beside, ok := other[ext]
+		if !ok {
+			t.Errorf("%s is neither a playbook nor a story", e.Name())
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(dir, strings.TrimSuffix(e.Name(), ext)+beside)); err != nil {
+			t.Errorf("%s has no %s beside it", e.Name(), beside)
+		}
+	}
+}
