@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,7 +79,7 @@ func commands(t *testing.T, program string) []byte {
 		list, _, _ = strings.Cut(list, "\n\n")
 		for _, m := range listed.FindAllStringSubmatch(list, -1) {
 			if m[1] != "help" && m[1] != "completion" { // cobra's own
-				visit(append(path[:len(path):len(path)], m[1]))
+				visit(append(slices.Clip(path), m[1]))
 			}
 		}
 	}
