@@ -1,6 +1,3 @@
-// Package playbooks is the language in which SREs write down troubles: load, lint, compile, match, explain, test. It is pure:
-// no files, no network, no clock. Facts come in as a [probes.Snapshot], what is known of actions as [Action] schemas, and what
-// comes out is a [Diagnosis].
 package playbooks
 
 import (
