@@ -109,7 +109,7 @@ type process struct {
 
 type processTable struct {
 	list []process     // by pid
-	up   time.Duration // when it was read
+	up   time.Duration // of the machine when it was read, or what is known to be less
 	page int           // bytes in one; 0 if that could not be found out
 
 	// Of the processes that may be listed there is more, by pid: where those in state D wait and how many context switches they had,
@@ -153,6 +153,8 @@ func processesSample(ctx context.Context, h host.Host) (processTable, error) {
 			return t, fmt.Errorf("reading %s: process %d: %w", file, p.pid, err)
 		}
 		t.list = append(t.list, p)
+		// Nobody starts in the future: then the uptime is a container's, made up by lxcfs, and the start times are the machine's.
+		t.up = max(t.up, time.Duration(p.started)*time.Second/userHZ)
 	}
 	slices.SortFunc(t.list, func(a, b process) int { return cmp.Compare(a.pid, b.pid) })
 	if len(t.list) == 0 || t.list[0].pid != 1 {

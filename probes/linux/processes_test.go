@@ -70,6 +70,11 @@ func TestProcesses(t *testing.T) {
 				"zombies": "3", "stopped": "1", "zombie_parents": `[{"command":"cron","count":2,"pid":80,"unit":"cron.service"}]`,
 				"top_cpu[cron].cpu_pct": "20", "top_cpu[cron].lifetime_pct": "null",
 			}},
+		{"in a container, whose uptime is its own", strings.Replace(base, "1000.00", "5.00", 1) +
+			section(50, "", stat(50, "worker", "R", 1, 0, 1000, 0, 1, 98900, 200, 0)) +
+			section(50, "@1s", stat(50, "worker", "R", 1, 0, 1100, 0, 1, 98900, 200, 0)) +
+			section(60, "", stat(60, "hostmend", "R", 1, 0, 0, 0, 1, 100000, 300, 0)),
+			map[string]string{"top_cpu[worker].age": `"11s"`, "top_cpu[worker].lifetime_pct": "100"}},
 		{"no page size", strings.Replace(base, "/proc/self/auxv", "/proc/self/other", 1), map[string]string{
 			"total": "2", "top_cpu": "[]", "top_memory": `{"unreadable":"the page size is not known: there is no /proc/self/auxv"}`,
 		}},
