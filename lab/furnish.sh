@@ -4,9 +4,10 @@
 [ -e /dev/vdb ] || mknod -m 660 /dev/vdb b "$major" "$minor"
 mountpoint -q /data || mount /data
 [ -s /data/records ] || head -c 1048576 /dev/urandom >/data/records
+sync --file-system /data # a fault may abort the journal before its next commit
 sha256sum /data/records >/root/records.sha256
 
-if [ -d /mnt/lxcfs/proc ]; then
+if [ -d /mnt/lxcfs ]; then
   for file in cpuinfo diskstats loadavg meminfo stat swaps uptime; do
     mount --bind "/mnt/lxcfs/proc/$file" "/proc/$file"
   done

@@ -89,7 +89,12 @@ func sweep(ctx context.Context, cache string) error {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			continue
 		}
-		errs = append(errs, err, removeGroups(filepath.Base(dir)), os.RemoveAll(dir))
+		if err == nil { // while a last process dies its groups are busy, and the directory reminds the next lab of them
+			if err = removeGroups(filepath.Base(dir)); err == nil {
+				err = os.RemoveAll(dir)
+			}
+		}
+		errs = append(errs, err)
 		if lock != nil {
 			lock.Close()
 		}

@@ -7,11 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 )
 
-// Lab tries faults, each on a host of its own, and one after the other: what is the machine's (its kernel log, its pressure) is
-// seen by every host on it.
+// Lab tries faults, each on a host of its own.
 type Lab struct {
 	Image      Image
 	Hostmend   string // the program under test
@@ -33,11 +33,29 @@ func (l *Lab) Try(ctx context.Context, f Fault) Trial {
 	return t
 }
 
+// TryAll tries faults, so many at once, and returns the trials in the same order.
+func (l *Lab) TryAll(ctx context.Context, faults []Fault, parallel int, done func()) []Trial {
+	trials := make([]Trial, len(faults))
+	slots := make(chan struct{}, max(1, parallel))
+	var all sync.WaitGroup
+	for i, f := range faults {
+		slots <- struct{}{}
+		all.Go(func() {
+			trials[i] = l.Try(ctx, f)
+			done()
+			<-slots
+		})
+	}
+	all.Wait()
+	return trials
+}
+
 // Shell boots a host and gives the terminal to a shell in it.
 func (l *Lab) Shell(ctx context.Context) error {
 	h, err := Boot(ctx, l.Image, l.Hostmend)
 	if err == nil {
-		fmt.Printf("host: nsenter -t %d -a\ngateway: nsenter -t %d -n\nThe host ends with this shell.\n", h.leader, h.gateway.Process.Pid)
+		fmt.Printf("The host ends with this shell. To enter it from elsewhere: nsenter -t %d -a; its gateway's network: nsenter -t %d -n\n",
+			h.leader, h.gateway.Process.Pid)
 		shell := h.Command(ctx, "bash", "-l")
 		shell.SysProcAttr.Setpgid = false // the terminal's foreground group
 		shell.Cancel = func() error { return shell.Process.Kill() }
@@ -54,12 +72,12 @@ func Possible() error {
 	if os.Geteuid() != 0 {
 		return errors.New("the lab needs root")
 	}
-	for _, program := range []string{"systemd-nspawn", "debootstrap", "nsenter", "ip", "nft", "curl", "ssh", "mkfs.ext4"} {
+	for _, program := range []string{"systemd-nspawn", "debootstrap", "lxcfs", "nsenter", "ip", "nft", "curl", "ssh", "mkfs.ext4"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is not installed: `make packages` does that on Debian", program)
 		}
 	}
-	for _, file := range []string{"/dev/loop-control", "/proc/sys/net"} {
+	for _, file := range []string{"/dev/loop-control", "/dev/fuse"} {
 		if _, err := os.Stat(file); err != nil {
 			return fmt.Errorf("this machine cannot have containers with a disk and a network: %w", err)
 		}

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 	"text/tabwriter"
 )
@@ -40,9 +41,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	faultsDir := flags.String("faults", "lab/faults", "`directory` with the faults")
 	only := flags.String("run", "", "only faults whose id matches this `regexp`")
 	oracleOnly := flags.Bool("oracle-only", false, "inject and clear without a diagnosis: do the oracles see each fault come and go?")
+	parallel := flags.Int("parallel", 2, "hosts at once")
 	score := flags.String("score", "", "also write the score as JSON to this `file`")
 	shell := flags.Bool("shell", false, "start a healthy host and a shell in it; the host ends with the shell")
-	hostmend := flags.String("hostmend", os.Getenv("HOSTMEND"), "the `program` under test (default: build ./cmd/hostmend)")
+	hostmend := flags.String("hostmend", os.Getenv("HOSTMEND"), "the `program` under test, a static one (default: build ./cmd/hostmend)")
 	cache := flags.String("cache", DefaultCache(), "`directory` for the image and the hosts")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -55,11 +57,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	if *hostmend == "" && !*oracleOnly {
-		if *hostmend, err = build(ctx); err != nil {
-			if !*shell {
-				return err
-			}
-			fmt.Fprintln(out, "without hostmend:", err)
+		*hostmend = filepath.Join("bin", "hostmend")
+		if err := build(ctx, *hostmend); err != nil {
+			return err
 		}
 	}
 	if err := sweep(ctx, *cache); err != nil {
@@ -77,15 +77,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var trials []Trial
-	for _, f := range all {
-		if pattern.MatchString(f.ID) {
-			trials = append(trials, lab.Try(ctx, f))
-			fmt.Fprint(os.Stderr, ".")
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	chosen := slices.DeleteFunc(all, func(f Fault) bool { return !pattern.MatchString(f.ID) })
+	trials := lab.TryAll(ctx, chosen, *parallel, func() { fmt.Fprint(os.Stderr, ".") })
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	fmt.Fprintln(os.Stderr)
 	right := table(out, trials)
@@ -105,14 +100,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 // build makes hostmend from this module, static, so that it runs in any image.
-func build(ctx context.Context) (string, error) {
-	file := filepath.Join("bin", "hostmend")
+func build(ctx context.Context, file string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", file, "github.com/hostmend/hostmend/cmd/hostmend")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building hostmend: %w\n%s", err, out)
+		return fmt.Errorf("building hostmend: %w\n%s", err, out)
 	}
-	return file, nil
+	return nil
 }
 
 // table prints the trials and reports whether all are as they should be.

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// mainEnv makes this test run as the program lab, so that a test can end it as a person or a CI system would.
+const mainEnv = "HOSTMEND_LAB_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(mainEnv) != "" || os.Getenv(roleEnv) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// openLab skips where no lab is possible, and fails there in CI, which has all it takes.
+func openLab(t *testing.T) Image {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("boots hosts: not in short mode")
+	}
+	if err := Possible(); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	if err := sweep(t.Context(), DefaultCache()); err != nil {
+		t.Fatal(err)
+	}
+	image, err := OpenImage(t.Context(), DefaultCache(), t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+// TestFaults is the lab's promise to the project: hostmend names every fault rightly, first in its list, and finds nothing on
+// a healthy host.
+func TestFaults(t *testing.T) {
+	image := openLab(t)
+	faults, err := LoadFaults("faults")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostmend := os.Getenv("HOSTMEND")
+	if hostmend == "" {
+		hostmend = filepath.Join(t.TempDir(), "hostmend")
+		if err := build(t.Context(), hostmend); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A test that runs into its time limit is cut off without cleaning up; end the hosts before, and say which.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	t.Cleanup(stop)
+	if deadline, ok := t.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-5*time.Second))
+		t.Cleanup(cancel)
+	}
+	lab := &Lab{Image: image, Hostmend: hostmend}
+	for _, f := range faults {
+		t.Run(f.ID, func(t *testing.T) {
+			t.Parallel()
+			trial := lab.Try(ctx, f)
+			switch trial.Outcome {
+			case First:
+			case Skipped:
+				t.Skip(trial.Note)
+			default:
+				t.Errorf("%s: %s\nexpected %s, got %v (exit %d) %s\n%s",
+					f.Title, trial.Outcome, f.Expect, trial.Findings, trial.Exit, trial.Note, trial.Output)
+			}
+		})
+	}
+}
+
+// TestInterrupted ends a lab in the middle of its work and looks for what it left: on a polite signal nothing; on SIGKILL
+// nothing that lives, and what lies about is gone after the next lab's sweep.
+func TestInterrupted(t *testing.T) {
+	openLab(t)
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
+		t.Run(unix.SignalName(signal), func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-shell", "-oracle-only")
+			cmd.Env = append(os.Environ(), mainEnv+"=1")
+			stdin, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			stdout, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd.Stderr = t.Output()
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			out := bufio.NewReader(stdout)
+			told, err := out.ReadString('\n')
+			if err != nil {
+				t.Fatalf("no host: %v", err)
+			}
+			pids := regexp.MustCompile(`-t (\d+)`).FindAllStringSubmatch(told, -1)
+			if len(pids) != 2 {
+				t.Fatalf("no two processes in %q", told)
+			}
+			group := groupOf(t, pids[0][1])
+			// Something that runs in the host without belonging to any of the lab's processes.
+			fmt.Fprintln(stdin, "systemd-run --quiet sleep infinity; echo running")
+			if line, err := out.ReadString('\n'); err != nil || line != "running\n" {
+				t.Fatalf("the shell said %q, %v", line, err)
+			}
+			if before := traces(t, group, pids); len(before) < 4 {
+				t.Fatalf("a running host should be seen: %v", before)
+			}
+
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, out)
+			_ = cmd.Wait()
+			var left []string
+			err = until(t.Context(), 10*time.Second, func() error {
+				if signal == syscall.SIGKILL {
+					if err := sweep(t.Context(), DefaultCache()); err != nil { // control groups are busy until the last process is gone
+						return err
+					}
+				}
+				if left = traces(t, group, pids); len(left) > 0 {
+					return fmt.Errorf("left behind: %v", left)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// groupOf is the name of the control group, and of the directory, of the host whose PID 1 is pid.
+func groupOf(t *testing.T, pid string) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/" + pid + "/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	group := regexp.MustCompile(hostPrefix + `\d+`).Find(text)
+	if group == nil {
+		t.Fatalf("process %s is in no group of a host: %s", pid, text)
+	}
+	return string(group)
+}
+
+// traces lists what there is of a host: processes, loop devices, mounts, control groups, files.
+func traces(t *testing.T, group string, pids [][]string) (found []string) {
+	t.Helper()
+	for _, pid := range pids {
+		if stat, err := os.ReadFile("/proc/" + pid[1] + "/stat"); err == nil && !bytes.Contains(stat, []byte(") Z ")) {
+			found = append(found, "process "+pid[1])
+		}
+	}
+	processes, _ := filepath.Glob("/proc/[0-9]*/cgroup")
+	for _, file := range processes {
+		if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), group) {
+			found = append(found, file)
+		}
+	}
+	loops, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, file := range append(loops, "/proc/self/mountinfo") {
+		if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), group) {
+			found = append(found, file)
+		}
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/" + group, "/sys/fs/cgroup/*/" + group, DefaultCache() + "/" + group} {
+		names, _ := filepath.Glob(pattern)
+		found = append(found, names...)
+	}
+	return found
+}
+
+// TestFaultFiles holds what is written down about faults to its form; the lab itself needs a machine that can have one.
+func TestFaultFiles(t *testing.T) {
+	faults, err := LoadFaults("faults")
+	if err != nil {
+		t.Error(err)
+	}
+	count := map[bool]int{}
+	for _, f := range faults {
+		count[f.Expect == Nothing]++
+	}
+	if count[false] < 20 || count[true] < 2 {
+		t.Errorf("%d faults and %d hosts without one: the score promises 20 and 2", count[false], count[true])
+	}
+}
+
+func TestParseFault(t *testing.T) {
+	const valid = `id: disk-full
+title: The disk is full
+source: https://example.org/disk
+says: Disks fill.
+expect: filesystem-full//data
+inject: touch /a
+broken: host test -e /a
+clear: {gateway: host rm /a}
+`
+	f, err := ParseFault("disk-full", []byte(valid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Script{{inHost, "touch /a"}, {atGateway, "host test -e /a"}, {atGateway, "host rm /a"}}
+	if diff := cmp.Diff(want, []Script{f.Inject, f.Broken, f.Clear}); diff != "" {
+		t.Error(diff)
+	}
+	for _, row := range []struct{ from, to, problem string }{
+		{"id: disk-full", "id: disk-ful", `id: is "disk-ful", but the file is called "disk-full"`},
+		{"id: disk-full", "id: Disk Full", "not lower-case words"},
+		{"title: The disk is full", "title:", "title: say in one line"},
+		{"https:", "http:", "source: "},
+		{"source: https://example.org/disk", "source:", "source: "},
+		{"says: Disks fill.", "", "says: tell"},
+		{"expect: filesystem-full//data", "expect: Full", `expect: "Full" is neither`},
+		{"inject: touch /a", "", "inject: missing"},
+		{"inject: touch /a", "injekt: touch /a", "injekt"},
+		{"clear: {gateway: host rm /a}", "clear: {moon: rm}", "one text under host: or gateway:"},
+		{"clear: {gateway: host rm /a}", "clear: {gateway: a, host: b}", "one text under host: or gateway:"},
+		{"clear: {gateway: host rm /a}", "clear: [rm]", "clear"},
+		{"says:", "needs: [proc/sys]\nsays:", `needs: "proc/sys" is not an absolute path`},
+		{"id: disk-full", "id: disk-full\nid: disk-full", "id"},
+	} {
+		_, err := ParseFault("disk-full", []byte(strings.Replace(valid, row.from, row.to, 1)))
+		if err == nil || !strings.Contains(err.Error(), row.problem) {
+			t.Errorf("%q for %q: got %v, want %q", row.to, row.from, err, row.problem)
+		}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	for _, row := range []struct {
+		expect, findings string
+		want             Outcome
+	}{
+		{"a", "warning a", First},
+		{"a", "warning a/x, warning b", First},
+		{"a/x", "warning a/x", First},
+		{"a/x", "warning a/y", Wrong},
+		{"a/x", "warning b, warning a/x", InThree},
+		{"a", "warning b, warning c, warning d, warning a", Wrong},
+		{"a", "warning b", Wrong},
+		{"a", "", Missed},
+		{Nothing, "", First},
+		{Nothing, "info a", First},
+		{Nothing, "info a, warning b", Wrong},
+	} {
+		var findings []Finding
+		for finding := range strings.SplitSeq(row.findings, ", ") {
+			if severity, name, ok := strings.Cut(finding, " "); ok {
+				playbook, object, _ := strings.Cut(name, "/")
+				findings = append(findings, Finding{Playbook: playbook, Object: object, Severity: severity})
+			}
+		}
+		if got := judge(row.expect, findings); got != row.want {
+			t.Errorf("expected %s, found %q: %s, want %s", row.expect, row.findings, got, row.want)
+		}
+	}
+}
+
+func TestDifference(t *testing.T) {
+	if got, want := difference("a\nb\nc\n", "a\nc\nd\n"), "-b\n+d\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestTable(t *testing.T) {
+	var out strings.Builder
+	if table(&out, []Trial{{Fault: "a", Outcome: First}, {Fault: "b", Outcome: Skipped}}) != true {
+		t.Error("a right answer and a skipped fault are no failure")
+	}
+	for _, o := range []Outcome{InThree, Wrong, Missed, Failed} {
+		if table(io.Discard, []Trial{{Fault: "a", Outcome: First}, {Fault: "b", Outcome: o}}) {
+			t.Errorf("%s is a failure", o)
+		}
+	}
+	if text := out.String(); !strings.Contains(text, "2 faults: 1 first 1 skipped") {
+		t.Error(text)
+	}
+}
+
+// The NTP timestamp of a moment is checked against RFC 5905's own example: 1 January 1970 is 2,208,988,800 s after 1900.
+func TestPutTime(t *testing.T) {
+	b := make([]byte, 8)
+	putTime(b, time.Unix(1, 500_000_000))
+	if got, want := fmt.Sprintf("%x", b), strconv.FormatInt(2208988801, 16)+"80000000"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
