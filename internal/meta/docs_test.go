@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/hostmend/hostmend/playbooks"
 )
 
 var update = flag.Bool("update", false, "write the generated files in docs/ instead of comparing them")
@@ -32,6 +34,8 @@ func TestDocs(t *testing.T) {
 		{"docs/probes.md", output(t, program, "probe", "docs")},
 		{"docs/playbooks.md", output(t, program, "playbook", "docs")},
 		{"docs/cli.md", commands(t, program)},
+		{"docs/language.md", playbooks.Reference()},
+		{"docs/schema/playbook.schema.json", playbooks.Schema()},
 	}
 	for _, page := range pages {
 		file := filepath.Join(root, page.file)

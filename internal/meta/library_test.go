@@ -16,6 +16,11 @@ import (
 	remediate "github.com/hostmend/hostmend/remediate/linux"
 )
 
+// hostProbes describes the probes that ask a host.
+func hostProbes() []probes.Info {
+	return probes.Describe(slices.Concat(linux.Probes(), network.Probes()))
+}
+
 // The library loads without a problem, is written in both languages, and every playbook's story comes true.
 func TestLibrary(t *testing.T) {
 	names, err := fs.Glob(library.FS, "*.yaml")
@@ -30,8 +35,7 @@ func TestLibrary(t *testing.T) {
 		}
 		files = append(files, playbooks.File{Name: name, Data: data})
 	}
-	infos := probes.Describe(slices.Concat(linux.Probes(), network.Probes()))
-	l, err := playbooks.Load(files, infos, remediate.Actions())
+	l, err := playbooks.Load(files, hostProbes(), remediate.Actions())
 	if err != nil {
 		t.Fatal(err)
 	}
