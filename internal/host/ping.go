@@ -151,11 +151,19 @@ func sockaddr(a netip.Addr) unix.Sockaddr {
 	if a.Is4() || a.Is4In6() {
 		return &unix.SockaddrInet4{Addr: a.As4()}
 	}
-	sa := &unix.SockaddrInet6{Addr: a.As16()}
-	if ifi, err := net.InterfaceByName(a.Zone()); a.Zone() != "" && err == nil {
-		sa.ZoneId = uint32(ifi.Index)
+	return &unix.SockaddrInet6{Addr: a.As16(), ZoneId: scope(a)}
+}
+
+// scope is the index of the interface that a link-local address belongs to; 0 without one.
+func scope(a netip.Addr) uint32 {
+	if a.Zone() == "" {
+		return 0
 	}
-	return sa
+	ifi, err := net.InterfaceByName(a.Zone())
+	if err != nil {
+		return 0
+	}
+	return uint32(ifi.Index)
 }
 
 // await reads until the reply to one echo, or an error that is about it, has come.
