@@ -58,28 +58,28 @@ func ping(ctx context.Context, p Ping) (Pong, error) {
 	if err != nil {
 		return Pong{}, err
 	}
-	defer s.file.Close()
-	defer context.AfterFunc(ctx, func() { s.file.SetDeadline(time.Unix(1, 0)) })()
+	file := os.NewFile(uintptr(s.fd), "icmp") // registered with the runtime's poller, as the socket does not block
+	defer file.Close()
+	defer context.AfterFunc(ctx, func() { file.SetDeadline(time.Unix(1, 0)) })()
 	if err := s.aim(p); err != nil {
 		return Pong{}, err
 	}
 	id, seq := uint16(rand.Uint32()), uint16(rand.Uint32())
 	packet := makeEcho(v6, id, seq, make([]byte, payload))
 	began := time.Now()
-	if _, err := s.file.Write(packet); err != nil && !errors.Is(err, unix.EMSGSIZE) {
+	if _, err := file.Write(packet); err != nil && !errors.Is(err, unix.EMSGSIZE) {
 		return Pong{}, cause(ctx, err)
 	}
-	return s.await(ctx, id, seq, began)
+	return s.await(ctx, file, id, seq, began)
 }
 
-// icmpSocket is a socket for echoes. It is not blocking, and its file is registered with the runtime's poller.
+// icmpSocket is a socket for echoes, which does not block.
 type icmpSocket struct {
-	file *os.File
-	fd   int // File.Fd would make it blocking
-	v6   bool
-	raw  bool // as opposed to a ping socket, which writes its own identifier
-	buf  []byte
-	oob  []byte
+	fd  int
+	v6  bool
+	raw bool // as opposed to a ping socket, which writes its own identifier
+	buf []byte
+	oob []byte
 }
 
 func openICMP(v6 bool) (*icmpSocket, error) {
@@ -100,7 +100,7 @@ func openICMP(v6 bool) (*icmpSocket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening an ICMP socket: %w", err)
 	}
-	s := &icmpSocket{file: os.NewFile(uintptr(fd), "icmp"), fd: fd, v6: v6, raw: raw}
+	s := &icmpSocket{fd: fd, v6: v6, raw: raw}
 	if !raw {
 		return s, nil
 	}
@@ -117,7 +117,7 @@ func openICMP(v6 bool) (*icmpSocket, error) {
 		err = unix.SetsockoptInt(fd, unix.SOL_RAW, icmpFilter, int(^uint32(1<<echoReply)))
 	}
 	if err != nil {
-		s.file.Close()
+		unix.Close(fd)
 		return nil, fmt.Errorf("filtering an ICMP socket: %w", err)
 	}
 	return s, nil
@@ -167,8 +167,8 @@ func scope(a netip.Addr) uint32 {
 }
 
 // await reads until the reply to one echo, or an error that is about it, has come.
-func (s *icmpSocket) await(ctx context.Context, id, seq uint16, began time.Time) (Pong, error) {
-	conn, err := s.file.SyscallConn()
+func (s *icmpSocket) await(ctx context.Context, file *os.File, id, seq uint16, began time.Time) (Pong, error) {
+	conn, err := file.SyscallConn()
 	if err != nil {
 		return Pong{}, err
 	}
