@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,13 +13,14 @@ import (
 	"github.com/hostmend/hostmend/playbooks"
 	"github.com/hostmend/hostmend/probes"
 	"github.com/hostmend/hostmend/probes/linux"
+	"github.com/hostmend/hostmend/probes/network"
 	actions "github.com/hostmend/hostmend/remediate/linux"
 	"github.com/hostmend/hostmend/report"
 )
 
 // hostProbes are the probes that ask a host.
 func hostProbes() []probes.Probe[host.Host] {
-	return linux.Probes()
+	return slices.Concat(linux.Probes(), network.Probes())
 }
 
 // local is the machine to look at.

@@ -99,6 +99,7 @@ the values that prove it, and what would mend it. It changes nothing.`,
 	root.AddCommand(
 		diagnoseCommand(p),
 		replayCommand(p),
+		captureCommand(p),
 		factsCommand(p),
 		probeCommand(p),
 		playbookCommand(p),

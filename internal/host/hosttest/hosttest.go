@@ -8,20 +8,22 @@
 //	-- /proc/stat @1s --              its content from one second later on; Sleep moves the clock
 //	-- /etc/shadow 0640 0:42 --       a file with its mode and owner
 //	-- /dev/vda 060660 0:6 --         file types as st_mode has them
-//	-- /var/log/x nlink=0 size=9 --   what else stat(2) says: dev=MAJOR:MINOR, ino, nlink, size, mtime=TIME
+//	-- /var/log/x nlink=0 size=9 --   what else stat(2) says: dev=MAJOR:MINOR, ino, nlink, size, blocks, mtime=TIME
 //	-- /var/empty/sshd/ 0711 0:0 --   a directory
 //	-- /etc/resolv.conf -> run/x --   a symbolic link; a target with a space in it is quoted as in Go, as is a path
 //	-- /etc/secret !permission --     opening it fails
+//	-- /root/x stat!permission --     even stat(2) fails, as in a directory that may not be searched
+//	-- /proc/7/ !notexist @1s --      it is gone from one second later on
 //	-- /proc/7/cmdline [quoted] --    the content as Go strings, one a line, joined
 //	-- $ sshd -t [exit 255] --        a command's standard output; [stderr] for its other one; !ERROR when it did not run
-//	-- statfs / --                    the JSON of host.Statfs
+//	-- statfs / --                    the JSON of host.Statfs; a path with a space in it is quoted
 //	-- links --                       one JSON object a line: links, addrs, routes, rules, neighbours, qdiscs, tcp, udp
 //	-- clock --                       the JSON of host.Clock
 //	-- ping 10.0.0.1 1500 df --       the JSON of the answer: ping DST [SIZE] [df], connect ADDR:PORT, get URL, dns SERVER:PORT NAME TYPE,
 //	                                  sntp SERVER, route-to DST
 //
 // Instead of an answer, the body of a section that is not a file may be an error: !timeout, !refused, !unreachable, !permission,
-// !notexist, !unsupported, or "! " and any text. Every section may have versions (@1s). A file that is not there does not
+// !notexist, !unsupported, the name of an errno like !ESRCH, or "! " and any text; a [quoted] body never is. Every section may have versions (@1s). A file that is not there does not
 // exist, a command that is not there is not installed; any other question that is not there is host.ErrNotCaptured.
 package hosttest
 
@@ -68,6 +70,7 @@ type node struct {
 	uid, gid int
 	target   string            // of a symbolic link
 	err      error             // what opening it answers
+	hidden   error             // what even stat answers
 	stat     map[string]string // dev, ino, nlink, size, mtime
 	versions []version
 	children map[string]bool // of a directory
@@ -103,8 +106,7 @@ func Parse(data []byte) (*Host, error) {
 		files:   map[string]*node{},
 		answers: map[string][]version{},
 	}
-	h.dir("/")
-	errs := []error{h.header(string(ar.Comment))}
+	errs := []error{h.dir("/"), h.header(string(ar.Comment))}
 	for _, f := range ar.Files {
 		if err := h.section(f.Name, string(f.Data)); err != nil {
 			errs = append(errs, fmt.Errorf("section %q: %w", f.Name, err))
@@ -143,6 +145,8 @@ type section struct {
 	gid    int
 	stat   map[string]string
 	stderr bool
+	quoted bool
+	hidden error
 }
 
 func (h *Host) section(name, body string) error {
@@ -157,8 +161,12 @@ func (h *Host) section(name, body string) error {
 	if strings.HasPrefix(s.words[0], "/") {
 		return h.addFile(s)
 	}
-	if s.err = bodyError(body); s.err == nil {
-		if err := check(s.words[0], body); err != nil {
+	if !s.quoted {
+		s.err = bodyError(body)
+	}
+	if s.err == nil {
+		kind, _, _ := strings.Cut(s.words[0], " ")
+		if err := check(kind, body); err != nil {
 			return err
 		}
 	}
@@ -172,7 +180,7 @@ func (h *Host) section(name, body string) error {
 
 var (
 	octal   = regexp.MustCompile(`^0[0-7]{3,6}$`)
-	statted = regexp.MustCompile(`^(dev=\d+:\d+|(ino|nlink|size)=\d+|mtime=\d{4}-.*)$`)
+	statted = regexp.MustCompile(`^(dev=\d+:\d+|(ino|nlink|size|blocks)=\d+|mtime=\d{4}-.*)$`)
 	owner   = regexp.MustCompile(`^\d+:\d+$`)
 	bracket = regexp.MustCompile(`\[(quoted|stderr|exit \d+)\]`)
 )
@@ -182,7 +190,7 @@ func parseName(name string) (*section, error) {
 	for _, m := range bracket.FindAllStringSubmatch(name, -1) {
 		switch flag := m[1]; flag {
 		case "quoted":
-			s.body = "quoted"
+			s.quoted = true
 		case "stderr":
 			s.stderr = true
 		default:
@@ -197,14 +205,18 @@ func parseName(name string) (*section, error) {
 		s.words, s.target, s.mode = []string{before}, unquoted, fs.ModeSymlink|0o777
 		return s, nil
 	}
+	prefix, quoted := "", name
+	if rest, ok := strings.CutPrefix(name, "statfs "); ok {
+		prefix, quoted = "statfs ", rest
+	}
 	words := strings.Fields(bracket.ReplaceAllString(name, ""))
-	if strings.HasPrefix(name, `"`) { // a path with a space in it
-		quoted, err := strconv.QuotedPrefix(name)
+	if strings.HasPrefix(quoted, `"`) { // a path with a space in it
+		first, err := strconv.QuotedPrefix(quoted)
 		if err != nil {
 			return nil, err
 		}
-		unquoted, _ := strconv.Unquote(quoted)
-		words = append([]string{unquoted}, strings.Fields(bracket.ReplaceAllString(name[len(quoted):], ""))...)
+		unquoted, _ := strconv.Unquote(first)
+		words = append([]string{prefix + unquoted}, strings.Fields(bracket.ReplaceAllString(quoted[len(first):], ""))...)
 	}
 	if len(words) == 0 {
 		return nil, errors.New("no name")
@@ -235,6 +247,10 @@ func (s *section) attributes(words []string) error {
 		case w == "->" && i+1 < len(words):
 			i++
 			s.target, s.mode = words[i], fs.ModeSymlink|0o777
+		case strings.HasPrefix(w, "stat!"):
+			if s.hidden = errorOf(w[5:]); s.hidden == nil {
+				return fmt.Errorf("no error is called %s", w)
+			}
 		case strings.HasPrefix(w, "!"):
 			if s.err = errorOf(w[1:]); s.err == nil {
 				return fmt.Errorf("no error is called %s", w)
@@ -286,7 +302,7 @@ func fileMode(st uint32) fs.FileMode {
 
 // content undoes [quoted].
 func (s *section) content(body string) (string, error) {
-	if s.version.body != "quoted" {
+	if !s.quoted {
 		return body, nil
 	}
 	var b strings.Builder
@@ -305,33 +321,45 @@ func (s *section) content(body string) (string, error) {
 
 func (h *Host) addFile(s *section) error {
 	name := path.Clean(s.words[0])
-	h.dir(path.Dir(name))
+	if err := h.dir(path.Dir(name)); err != nil {
+		return err
+	}
 	h.files[path.Dir(name)].children[path.Base(name)] = true
 	n := h.files[name]
+	later := n != nil && s.from > 0
 	if n == nil {
-		n = &node{mode: s.mode, uid: s.uid, gid: s.gid, target: s.target, err: s.err, stat: s.stat}
+		n = &node{mode: s.mode, uid: s.uid, gid: s.gid, target: s.target, err: s.err, hidden: s.hidden, stat: s.stat}
 		if n.mode.IsDir() {
 			n.children = map[string]bool{}
 		}
 		h.files[name] = n
-	} else if n.mode.IsDir() { // it was implied by a file in it
-		n.mode, n.uid, n.gid, n.err = s.mode|fs.ModeDir, s.uid, s.gid, s.err
+	} else if n.mode.IsDir() && !later { // it was implied by a file in it
+		n.mode, n.uid, n.gid, n.err, n.hidden, n.stat = s.mode|fs.ModeDir, s.uid, s.gid, s.err, s.hidden, s.stat
 	}
-	s.version.err = nil
+	if !later {
+		s.version.err = nil
+	}
 	n.versions = append(n.versions, s.version)
 	return nil
 }
 
 // dir makes a directory and those above it, unless they are there.
-func (h *Host) dir(name string) {
-	if h.files[name] != nil {
-		return
+func (h *Host) dir(name string) error {
+	if n := h.files[name]; n != nil {
+		if !n.mode.IsDir() {
+			return fmt.Errorf("%s is no directory", name)
+		}
+		return nil
 	}
 	h.files[name] = &node{mode: fs.ModeDir | 0o755, children: map[string]bool{}}
-	if name != "/" {
-		h.dir(path.Dir(name))
-		h.files[path.Dir(name)].children[path.Base(name)] = true
+	if name == "/" {
+		return nil
 	}
+	if err := h.dir(path.Dir(name)); err != nil {
+		return err
+	}
+	h.files[path.Dir(name)].children[path.Base(name)] = true
+	return nil
 }
 
 // errorWords are the errors that a capture has a word for.
@@ -358,8 +386,16 @@ func errorOf(word string) error {
 			return e.err
 		}
 	}
+	for errno := syscall.Errno(1); errno < maxErrno; errno++ {
+		if word != "" && unix.ErrnoName(errno) == word {
+			return errno
+		}
+	}
 	return nil
 }
+
+// maxErrno is beyond the last errno of Linux, EHWPOISON.
+const maxErrno = 134
 
 func bodyError(body string) error {
 	first, _, _ := strings.Cut(body, "\n")
@@ -468,6 +504,9 @@ func (h *Host) now(versions []version) *version {
 	return latest
 }
 
+// maxHops is how many symbolic links Linux follows, MAXSYMLINKS.
+const maxHops = 40
+
 // walk finds a file, following symbolic links (the last one too, if follow says so) as the kernel does.
 func (h *Host) walk(op, name string, follow bool) (*node, error) {
 	fail := func(err error) (*node, error) { return nil, &fs.PathError{Op: op, Path: name, Err: err} }
@@ -487,12 +526,15 @@ func (h *Host) walk(op, name string, follow bool) (*node, error) {
 		}
 		child := path.Join(at, rest[0])
 		next := h.files[child]
-		if next == nil {
+		if next == nil || !h.exists(next) {
 			return fail(fs.ErrNotExist)
+		}
+		if next.hidden != nil {
+			return fail(next.hidden)
 		}
 		rest = rest[1:]
 		if next.mode&fs.ModeSymlink != 0 && (follow || len(rest) > 0) {
-			if hops++; hops > 40 { // MAXSYMLINKS of Linux
+			if hops++; hops > maxHops {
 				return fail(syscall.ELOOP)
 			}
 			if strings.HasPrefix(next.target, "/") {
@@ -504,6 +546,18 @@ func (h *Host) walk(op, name string, follow bool) (*node, error) {
 		at = child
 	}
 	return h.files[at], nil
+}
+
+// exists reports whether a file that is there at some time is there now.
+func (h *Host) exists(n *node) bool {
+	if len(n.versions) == 0 {
+		return true
+	}
+	v := h.now(n.versions)
+	if v == nil { // before what its first section says: a file that goes was there, one that comes was not
+		return errors.Is(n.versions[0].err, fs.ErrNotExist)
+	}
+	return !errors.Is(v.err, fs.ErrNotExist)
 }
 
 // ReadFile returns the version of the file that holds now.
@@ -521,6 +575,9 @@ func (h *Host) ReadFile(name string) ([]byte, error) {
 	v := h.now(n.versions)
 	if v == nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	if v.err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: v.err}
 	}
 	return []byte(v.body), nil
 }
@@ -546,8 +603,12 @@ func (h *Host) ReadDir(name string) ([]host.DirEntry, error) {
 	entries := make([]host.DirEntry, 0, len(n.children))
 	for child := range n.children {
 		c, err := h.walk("readdir", path.Join(name, child), false)
-		if err != nil {
-			return nil, err
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // not yet, or no longer
+		}
+		if err != nil { // not even stat may look at it
+			entries = append(entries, host.DirEntry{Name: child})
+			continue
 		}
 		entries = append(entries, host.DirEntry{Name: child, Type: c.mode.Type()})
 	}
@@ -571,7 +632,9 @@ func (h *Host) stat(op, name string, follow bool) (host.FileInfo, error) {
 		fi.Size = int64(len(v.body))
 	}
 	err = n.fill(&fi)
-	fi.Blocks = (fi.Size + 511) / 512
+	if fi.Blocks == 0 {
+		fi.Blocks = (fi.Size + 511) / 512
+	}
 	return fi, err
 }
 
@@ -590,6 +653,8 @@ func (n *node) fill(fi *host.FileInfo) error {
 			fi.Links, err = strconv.ParseUint(value, 10, 64)
 		case "size":
 			fi.Size, err = strconv.ParseInt(value, 10, 64)
+		case "blocks":
+			fi.Blocks, err = strconv.ParseInt(value, 10, 64)
 		case "mtime":
 			fi.ModTime, err = time.Parse(time.RFC3339Nano, value)
 		}
@@ -749,7 +814,7 @@ func (h *Host) Get(_ context.Context, url string, _ map[string]string) (host.HTT
 
 // Query answers "dns SERVER:PORT NAME TYPE".
 func (h *Host) Query(_ context.Context, q host.DNSQuery) (host.DNSAnswer, error) {
-	return ask[host.DNSAnswer](h, fmt.Sprintf("dns %s %s %s", q.Server, q.Name, q.Type))
+	return ask[host.DNSAnswer](h, dnsQuestion(q))
 }
 
 // SNTP answers "sntp SERVER".

@@ -181,6 +181,9 @@ func TestParseRefuses(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"-- /etc/x !sleepy --\n", "no error is called !sleepy"},
 		{"-- /etc/x rw --\n", `"rw" is no attribute of a file`},
+		{"-- /x --\n-- /x/y --\n", "/x is no directory"},
+		{"-- /x -> y --\n-- /x/y/z --\n", "/x is no directory"},
+		{"-- /x stat!x --\n", "no error is called stat!x"},
 		{"-- routes --\n{\"destination\": \"10.0.0.0/8\"}\n", "unknown field"},
 		{"-- /x [quoted] --\nplain\n", "invalid syntax"},
 		{"-- weather --\nfine\n", `no question begins with "weather"`},
