@@ -71,6 +71,7 @@ type commandCPU struct {
 	PID      int                 `fact:"pid" unit:"pid" doc:"The busiest one"`
 	Nice     int                 `fact:"nice" unit:"level" doc:"Nice value of the busiest one: 19 yields to everybody, -20 to nobody"`
 	Policy   string              `fact:"policy" doc:"Scheduling policy of the busiest one: normal, batch, idle, fifo, rr, deadline"`
+	Waits    bool                `fact:"waits" doc:"The busiest one, or its first thread, waited for something between the samples; a loop without end never does, however little CPU others leave it"`
 	Kernel   bool                `fact:"kernel_thread" doc:"They are kernel threads"`
 	Unit     probes.Opt[string]  `fact:"unit" doc:"The systemd service or scope that the busiest one runs in; absent outside of any"`
 }
@@ -112,15 +113,15 @@ type processTable struct {
 	up   time.Duration // of the machine when it was read, or what is known to be less
 	page int           // bytes in one; 0 if that could not be found out
 
-	// Of the processes that may be listed there is more, by pid: where those in state D wait and how many context switches they had,
-	// and which unit the others belong to.
+	// Of the processes that may be listed there is more, by pid: where those in state D wait, how many context switches they and those in
+	// state R had, and which unit the others belong to.
 	wchan    map[int]probes.Opt[string]
-	switches map[int]int
+	switches map[int]switches
 	unit     map[int]probes.Opt[string]
 }
 
 func processesSample(ctx context.Context, h host.Host) (processTable, error) {
-	t := processTable{wchan: map[int]probes.Opt[string]{}, switches: map[int]int{}, unit: map[int]probes.Opt[string]{}}
+	t := processTable{wchan: map[int]probes.Opt[string]{}, switches: map[int]switches{}, unit: map[int]probes.Opt[string]{}}
 	var err error
 	if t.up, err = readUptime(h); err != nil {
 		return t, err
@@ -227,12 +228,11 @@ func (t *processTable) lookCloser(h host.Files) {
 		case 'D':
 			if blocked++; blocked <= maxCommands {
 				t.wchan[p.pid] = waitChannel(h, p.pid)
-				if n, ok := contextSwitches(h, p.pid); ok {
-					t.switches[p.pid] = n
-				}
+				t.countSwitches(h, p.pid)
 			}
 		case 'R':
 			pids[p.pid] = true
+			t.countSwitches(h, p.pid)
 		case 'Z':
 			pids[p.ppid] = true
 		}
@@ -264,27 +264,35 @@ func waitChannel(h host.Files, pid int) probes.Opt[string] {
 	}
 }
 
-// contextSwitches is how often a process began to wait or was made to. One that waits for a disk which works wakes up many times a
-// second, even if it uses no CPU that the clock's ticks would show.
-func contextSwitches(h host.Files, pid int) (int, bool) {
+// switches is how often a process began to wait, and how often another took its place. One that waits for a disk which works wakes up
+// many times a second, even if it uses no CPU that the clock's ticks would show.
+type switches struct{ voluntary, forced int }
+
+func (t *processTable) countSwitches(h host.Files, pid int) {
 	text, err := readText(h, fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, false
+		return
 	}
-	sum, found := 0, 0
+	var s switches
+	found := 0
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(line, ":")
-		if key != "voluntary_ctxt_switches" && key != "nonvoluntary_ctxt_switches" {
+		into := &s.voluntary
+		switch key {
+		case "nonvoluntary_ctxt_switches":
+			into = &s.forced
+		case "voluntary_ctxt_switches":
+		default:
 			continue
 		}
-		n, err := parseCount(strings.TrimSpace(value))
-		if err != nil {
-			return 0, false
+		if *into, err = parseCount(strings.TrimSpace(value)); err != nil {
+			return
 		}
-		sum += n
 		found++
 	}
-	return sum, found == 2
+	if found == 2 {
+		t.switches[pid] = s
+	}
 }
 
 // processUnit is the unit that a process's control group belongs to: in the unified hierarchy, or in systemd's own of the old ones.
@@ -336,7 +344,7 @@ func processes(cur processTable, prev *processTable, dt time.Duration) (processe
 	before := prev.byPID()
 	f.Stuck, f.BlockedBy = cur.blocked(prev, before)
 	f.ZombiesOf = cur.zombies()
-	f.TopCPU = cur.topCPU(before, dt)
+	f.TopCPU = cur.topCPU(prev, before, dt)
 	f.TopMemory = cur.topMemory()
 	return f, nil
 }
@@ -368,7 +376,7 @@ func (t *processTable) blocked(prev *processTable, before map[int]process) (prob
 			groups[p.command] = g
 		}
 		g.Count++
-		if old, ok := before[p.pid]; ok && old.started == p.started && t.slept(prev, p.pid) {
+		if old, ok := before[p.pid]; ok && old.started == p.started && old.state == 'D' && t.slept(prev, p.pid) {
 			stuck++
 			stuckIn[p.command]++
 			if stuckIn[p.command] == 1 { // one that is stuck is the better example
@@ -388,8 +396,15 @@ func (t *processTable) blocked(prev *processTable, before map[int]process) (prob
 // slept reports whether a process that was in state D at both samples did not wake up in between.
 func (t *processTable) slept(prev *processTable, pid int) bool {
 	now, ok := t.switches[pid]
-	then, wasBlocked := prev.switches[pid]
-	return ok && wasBlocked && now == then
+	then, known := prev.switches[pid]
+	return ok && known && now == then
+}
+
+// waited reports whether a process waited for something between the samples, which is taken to be so unless the contrary is certain.
+func (t *processTable) waited(prev *processTable, p, old process) bool {
+	now, ok := t.switches[p.pid]
+	then, known := prev.switches[p.pid]
+	return !ok || !known || old.started != p.started || old.state != 'R' || p.state != 'R' || now.voluntary != then.voluntary
 }
 
 // zombies groups the processes that ended by the parent that has not asked for them.
@@ -418,8 +433,8 @@ func (t *processTable) zombies() probes.Cut[zombieParent] {
 }
 
 // topCPU adds up the CPU time that was used between the samples.
-func (t *processTable) topCPU(before map[int]process, dt time.Duration) probes.Cut[commandCPU] {
-	if before == nil || dt <= 0 {
+func (t *processTable) topCPU(prev *processTable, before map[int]process, dt time.Duration) probes.Cut[commandCPU] {
+	if prev == nil || dt <= 0 {
 		return probes.Cut[commandCPU]{Why: "there is only one sample"}
 	}
 	groups := map[string]*commandCPU{}
@@ -440,6 +455,7 @@ func (t *processTable) topCPU(before map[int]process, dt time.Duration) probes.C
 			busiest[p.command] = used
 			g.PID, g.Nice, g.Policy, g.Unit = p.pid, p.nice, policyName(p.policy), t.unitOf(p)
 			g.Age, g.Lifetime = t.lifetime(p)
+			g.Waits = t.waited(prev, p, before[p.pid])
 		}
 	}
 	for name, g := range groups {

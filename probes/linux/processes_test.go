@@ -35,11 +35,15 @@ func TestProcesses(t *testing.T) {
 			section(60, "@1s", stat(60, "xz", "R", 1, 0, 140, 19, 1, 99000, 300, 3)) +
 			section(61, "", stat(61, "xz", "R", 1, 0, 100, 19, 1, 99950, 100, 3)) +
 			section(61, "@1s", stat(61, "xz", "R", 1, 0, 110, 19, 1, 99950, 100, 3)) +
+			"-- /proc/50/status --\nvoluntary_ctxt_switches:	7\nnonvoluntary_ctxt_switches:	2\n" +
+			"-- /proc/50/status @1s --\nvoluntary_ctxt_switches:	7\nnonvoluntary_ctxt_switches:	90\n" +
+			"-- /proc/60/status --\nvoluntary_ctxt_switches:	7\nnonvoluntary_ctxt_switches:	2\n" +
+			"-- /proc/60/status @1s --\nvoluntary_ctxt_switches:	8\nnonvoluntary_ctxt_switches:	2\n" +
 			"-- /proc/50/cgroup --\n12:cpu:/x.service\n1:name=systemd:/system.slice/app.service\n0::/\n",
 			map[string]string{
 				"total": "5", "running": "3", "sleeping": "2", "threads": "12", "blocked": "0", "stuck": "0", "zombies": "0",
-				"top_cpu[a) R (b]": `{"command":"a) R (b","cpu_pct":150,"lifetime_pct":55.72222222222222,"age":"15m0s","count":1,"pid":50,"nice":0,"policy":"normal","kernel_thread":false,"unit":"app.service"}`,
-				"top_cpu[xz]":      `{"command":"xz","cpu_pct":50,"lifetime_pct":14,"age":"10s","count":2,"pid":60,"nice":19,"policy":"batch","kernel_thread":false,"unit":null}`,
+				"top_cpu[a) R (b]": `{"command":"a) R (b","cpu_pct":150,"lifetime_pct":55.72222222222222,"age":"15m0s","count":1,"pid":50,"nice":0,"policy":"normal","waits":false,"kernel_thread":false,"unit":"app.service"}`,
+				"top_cpu[xz]":      `{"command":"xz","cpu_pct":50,"lifetime_pct":14,"age":"10s","count":2,"pid":60,"nice":19,"policy":"batch","waits":true,"kernel_thread":false,"unit":null}`,
 				"top_cpu[systemd]": "none",
 				"top_memory":       `[{"command":"systemd","memory":4096000,"count":1,"pid":1,"unit":null},{"command":"xz","memory":1638400,"count":2,"pid":60,"unit":null},{"command":"a) R (b","memory":819200,"count":1,"pid":50,"unit":"app.service"}]`,
 			}},
