@@ -102,8 +102,9 @@ type compiler struct {
 type letState struct {
 	expr    *expression
 	op      operand
-	state   int // 0 not yet, 1 being compiled, 2 done
-	element bool
+	state   int  // 0 not yet, 1 being compiled, 2 done
+	element bool // it depends on the element of for_each
+	used    bool
 }
 
 // maxCompiled bounds the nodes that a playbook compiles to.
@@ -291,6 +292,7 @@ func (c *compiler) identifier(n *ast.IdentifierNode) operand {
 		return *c.each
 	}
 	if l, ok := c.lets[name]; ok {
+		l.used = true
 		return c.let(n, name, l)
 	}
 	if name == "params" {
@@ -523,7 +525,7 @@ func (c *compiler) lookup(n *ast.MemberNode, o operand) operand {
 	if key.lit != nil {
 		text := key.lit.Str()
 		return c.fact(func(m *machine) *probes.Value { return lookup(v(m), text) },
-			func(m *machine) string { return path(m) + "[" + strconv.Quote(text) + "]" }, o.typ.Elem, "")
+			func(m *machine) string { return path(m) + "[" + strconv.Quote(text) + "]" }, o.typ.Elem, o.unit)
 	}
 	return c.fact(func(m *machine) *probes.Value {
 		text, st := s(m)
@@ -537,7 +539,7 @@ func (c *compiler) lookup(n *ast.MemberNode, o operand) operand {
 	}, func(m *machine) string {
 		text, _ := s(m)
 		return path(m) + "[" + strconv.Quote(text) + "]"
-	}, o.typ.Elem, "")
+	}, o.typ.Elem, o.unit)
 }
 
 // keyPath is how reads notes a key: ["net.core.somaxconn"], or [*] for one that is computed.
@@ -600,7 +602,7 @@ func (c *compiler) fact(load func(*machine) *probes.Value, path func(*machine) s
 			return stringOf(v)
 		}
 	case probes.List:
-		o.q = c.facts(load, path, t.Elem)
+		o.q = c.facts(load, path, t.Elem, unit)
 	default:
 	}
 	return o

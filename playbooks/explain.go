@@ -48,15 +48,15 @@ func (l *Library) Explain(snap *probes.Snapshot, id string) (Explanation, error)
 	})
 	e.Verdict = overall.verdict()
 	if overall.status() != known && len(e.Objects) == 0 {
-		e.Reason = p.noList(m, overall.status(), more).Reason
+		e.Reason = p.noList(m, overall.status(), more, m.steps < 0).Reason
 	}
 	return e, nil
 }
 
 func (p *playbook) explained(m *machine, object string, t truth) ExplainedObject {
+	m.refuel()
 	o := ExplainedObject{Object: object, Verdict: t.verdict(), Clauses: p.trace(m, p.parts)}
 	for _, l := range p.lets {
-		m.refuel()
 		v, st := l.op.eval(m)
 		switch st {
 		case absent:

@@ -616,7 +616,7 @@ func (c *compiler) keys(call call) operand {
 	if slot := s.slot; call.name == "values" {
 		elem = o.typ.Elem
 		s.move = func(m *machine, f *frame, i int) { f.elem = f.list.At(i) }
-		s.elem, s.keyField = c.element(slot, elem), elem.KeyField()
+		s.elem, s.keyField = c.element(slot, elem, o.unit), elem.KeyField()
 	}
 	return operand{typ: &probes.Type{Kind: probes.List, Elem: elem}, q: s}
 }

@@ -124,6 +124,9 @@ func TestOperators(t *testing.T) {
 		{`any(filter(filesystems.mounts, .read_only), .used_pct > 80)`, yes}, {`all(filter(filesystems.mounts, .used_pct > 70), .fstype == "xfs")`, yes}, {`all(filter(filesystems.mounts, .used_pct > 70), .fstype == "ext4")`, no},
 		{`any(filesystems.mounts, any(units.failed, # == "b.service") and .read_only)`, yes}, {`any(map(filesystems.mounts, .used_pct), # > 80)`, yes}, {`any(filesystems.mounts | filter(.read_only), .used_pct > 80)`, yes},
 
+		{`len(filter(filter(filesystems.mounts, .fstype == "xfs"), .read_only)) == 1`, yes}, {`any(filter(filter(filesystems.mounts, .read_only), .mount == "/"), true)`, no},
+		{`sum(filter(filesystems.mounts, .used_pct > 80), len(.mount)) > 0`, unknown}, {`sum(filter(filesystems.mounts, .used_pct > 10), len(.mount)) == 3`, unknown},
+
 		// Texts.
 		{`units.state matches "^deg"`, yes}, {`units.state not matches "^run"`, yes}, {`units.state contains "grad"`, yes}, {`units.state startsWith "x"`, no}, {`units.state endsWith "ed"`, yes}, {`aS matches "x"`, here}, {`uS contains "x"`, unknown},
 		{`len("中文") == len(units.failed)`, yes}, {`upper(units.state) == "DEGRADED"`, yes}, {`lower("ABC" + units.state) == "abcdegraded"`, yes}, {`trim("  " + units.state + " ") == "degraded"`, yes},

@@ -406,8 +406,12 @@ func (p *playbook) compile(c *compiler) {
 		c.each = &operand{} // its mistake is recorded: say no more
 	}
 	c.deciding = true
+	c.usesElement = false
 	p.when, p.parts = c.judgement(f.when)
 	c.deciding = false
+	if p.each != nil && p.when.ok() && !c.usesElement {
+		f.when.errorf(0, "this does not look at %s, the element of for_each: it would find all elements or none", f.each)
+	}
 	for _, d := range f.let {
 		l := c.lets[d.name]
 		if l.state == 0 && d.expr != nil {
@@ -690,6 +694,11 @@ func (a *argument) refuse(v probes.Value) string {
 // lint looks for what compiles and is a mistake all the same.
 func (p *playbook) lint(c *compiler) {
 	f := p.form
+	for _, d := range f.let {
+		if !c.lets[d.name].used {
+			d.key.errorf("%s is not used", d.name)
+		}
+	}
 	for i := range f.params {
 		if !f.used[f.params[i].Name] {
 			f.params[i].at.errorf("the parameter %s is not used", f.params[i].Name)

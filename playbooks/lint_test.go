@@ -51,6 +51,7 @@ func TestLint(t *testing.T) {
 		{"conntrack.max > 0", strings.Repeat("(", 40) + "1" + strings.Repeat(")", 40) + " > conntrack.max", "13:39", "brackets are nested more than 32 deep"},
 		{"conntrack.max > 0", strings.Repeat("conntrack.max > 0 and ", 200) + "conntrack.loaded", "13:7", "4096 is the limit"},
 		{"room: int(memory", "room: int(room + memory", "12:13", "room is defined by itself"},
+		{"  room: int(", "  idle: conntrack.max\n  room: int(", "12:3", "idle is not used"},
 		{"  used: conntrack.count", "  count: conntrack.count", "11:3", `"count" is a word of the language`},
 		{"  used: conntrack.count", "  memory: conntrack.count", "11:3", `"memory" is a probe's name`},
 
@@ -99,6 +100,7 @@ func TestLint(t *testing.T) {
 		{"area: network", "area: network\n---", "3:1", "one document"},
 		{"covers: [", "covers: [[[[[[[[[[[[[[[[[[[[", "6:24", "nested more than 16 deep"},
 		{"room: int(memory.total", "room: {min(a, b): int(memory.total", "13:", "must be specified"},
+		{"area: network", "area:\tnetwork", "2:6", "this is a tab"},
 		{"area: network", "area: \xff", "2:7", "not UTF-8"},
 		{"area: network", "area: network # " + strings.Repeat("x", 300<<10), "", "256 KiB is the limit"},
 	}

@@ -106,7 +106,7 @@ func (c *compiler) slot() int {
 }
 
 // facts is a list that a probe saw.
-func (c *compiler) facts(load func(*machine) *probes.Value, path func(*machine) string, elem *probes.Type) *seq {
+func (c *compiler) facts(load func(*machine) *probes.Value, path func(*machine) string, elem *probes.Type, unit string) *seq {
 	slot := c.slot()
 	t := &probes.Type{Kind: probes.List, Elem: elem}
 	s := &seq{slot: slot, label: path, typ: t, keyField: elem.KeyField()}
@@ -121,13 +121,13 @@ func (c *compiler) facts(load func(*machine) *probes.Value, path func(*machine) 
 		return f.list.Len(), f.list.More(), known
 	}
 	s.move = func(_ *machine, f *frame, i int) { f.elem = f.list.At(i) }
-	s.elem = c.element(slot, elem)
+	s.elem = c.element(slot, elem, unit)
 	return s
 }
 
 // element is what stands in a frame. Its own list, if it is one, is only made where it is asked for.
-func (c *compiler) element(slot int, t *probes.Type) operand {
-	return c.fact(func(m *machine) *probes.Value { return m.frames[slot].elem }, func(m *machine) string { return m.frames[slot].path }, t, "")
+func (c *compiler) element(slot int, t *probes.Type, unit string) operand {
+	return c.fact(func(m *machine) *probes.Value { return m.frames[slot].elem }, func(m *machine) string { return m.frames[slot].path }, t, unit)
 }
 
 // array is a list that is written out: ["ext4", "xfs"].
@@ -296,7 +296,7 @@ func (c *compiler) chosen(s *seq, choose func(*machine) status) operand {
 		}
 	}
 	if e.is(probes.List) {
-		o = c.fact(o.v, e.path, e.typ, "")
+		o = c.fact(o.v, e.path, e.typ, e.unit)
 	}
 	return o
 }

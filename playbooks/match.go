@@ -110,12 +110,15 @@ func (d *diagnosis) judge(p *playbook) {
 	m := d.machine
 	check := Check{Playbook: p.ID, Area: p.Area, NotHere: true}
 	findings, undecided := 0, 0
+	spare := maxSteps // for telling what was found
 	met := d.mem.begin(p)
 	overall, objects, more := p.verdicts(m, func(object string, t truth) {
-		steps, bytes, why := m.steps, m.bytes, m.why
-		switch t {
-		case no:
+		if t == no {
 			return
+		}
+		steps, bytes, why := m.steps, m.bytes, m.why
+		m.steps, m.bytes = spare, maxBytes
+		switch t {
 		case yes:
 			if !met.add(object) { // a key that occurs twice is one finding
 				break
@@ -132,12 +135,12 @@ func (d *diagnosis) judge(p *playbook) {
 				check.Reason = cmp.Or(check.Reason, u.Reason)
 			}
 		}
-		m.steps, m.bytes, m.why = steps, bytes, why
+		spare, m.steps, m.bytes, m.why = m.steps, steps, bytes, why
 	})
 	check.Objects, check.Verdict = objects, overall.verdict()
 	check.More = max(0, findings-maxFindings)
 	if st := p.listStatus(m, overall, undecided, more); st != known {
-		u := p.noList(m, st, more)
+		u := p.noList(m, st, more, m.steps < 0)
 		check.NotHere = check.NotHere && u.NotHere
 		check.Reason = cmp.Or(check.Reason, u.Reason)
 		d.Unknown = append(d.Unknown, u)
@@ -224,7 +227,6 @@ func (d *diagnosis) found(p *playbook, object string) {
 }
 
 func (p *playbook) finding(m *machine, object string) Finding {
-	m.refuel()
 	f := Finding{
 		Playbook: p.ID, Digest: p.Digest, Object: object, Area: p.Area, Covers: p.Covers, Risk: p.Risk, See: p.See, Stage: p.Stage,
 		Severity: p.fixed,
@@ -265,8 +267,7 @@ func (p *playbook) trace(m *machine, parts []clause) []Clause {
 }
 
 func (p *playbook) traceOne(m *machine, part clause) (Clause, []sighting) {
-	m.refuel()
-	m.trace = &trace{}
+	m.why, m.trace = "", &trace{}
 	if p.each != nil {
 		m.frames[p.each.slot].path = p.Each
 	}
@@ -331,7 +332,6 @@ func (m *machine) because(missing []sighting) string {
 
 // unanswered says what kept a playbook from deciding about the element that the machine stands on.
 func (p *playbook) unanswered(m *machine, object string, t truth, why string) Unanswered {
-	m.refuel()
 	u := Unanswered{Playbook: p.ID, Object: object, Area: p.Area, Title: say(m, p.title, object != ""), NotHere: t == truth(absent)}
 	var all []sighting
 	parts := p.parts
@@ -360,13 +360,13 @@ func (p *playbook) unanswered(m *machine, object string, t truth, why string) Un
 }
 
 // noList says why the elements of for_each, or some of them, could not be looked at.
-func (p *playbook) noList(m *machine, st status, more int) Unanswered {
+func (p *playbook) noList(m *machine, st status, more int, outOfSteps bool) Unanswered {
 	u := Unanswered{Playbook: p.ID, Area: p.Area, Title: say(m, p.title, false), NotHere: st == absent}
 	if more > 0 {
 		u.Reason = fmt.Sprintf("%s: %d more were not looked at", whyCut, more)
 		return u
 	}
-	if m.steps < 0 {
+	if outOfSteps {
 		u.Reason = whySteps
 		return u
 	}
@@ -387,7 +387,6 @@ func (p *playbook) choose(m *machine) (steps []Step, withheld []string) {
 	for i := range p.steps {
 		s := &p.steps[i]
 		if s.cond.ok() {
-			m.refuel()
 			switch t := s.cond.b(m); t {
 			case no:
 				continue
@@ -410,7 +409,6 @@ func (p *playbook) choose(m *machine) (steps []Step, withheld []string) {
 // fill makes a step of an action and the values of its arguments.
 func (s *step) fill(m *machine) (Step, string) {
 	out := Step{Action: s.action.Name, Risk: s.action.Risk, Undo: s.action.Undo}
-	m.refuel()
 	for i := range s.args {
 		a := &s.args[i]
 		v, why := a.value(m)
@@ -587,7 +585,9 @@ func (l *Library) ask(snap *probes.Snapshot, p *playbook, object string, parts [
 	m := l.machine(snap)
 	m.refuel()
 	if p.each == nil {
-		return b(m).verdict(), p.trace(m, parts)
+		v = b(m).verdict()
+		m.refuel()
+		return v, p.trace(m, parts)
 	}
 	f := &m.frames[p.each.slot]
 	p.each.each(m, func(belongs truth) bool {
@@ -598,6 +598,7 @@ func (l *Library) ask(snap *probes.Snapshot, p *playbook, object string, parts [
 		if belongs == yes {
 			v = b(m).verdict()
 		}
+		m.refuel()
 		clauses = p.trace(m, parts)
 		return false
 	})

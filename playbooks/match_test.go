@@ -3,7 +3,9 @@ package playbooks_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -243,6 +245,7 @@ func TestVerify(t *testing.T) {
 		{mount("95"), "/d", playbooks.No, playbooks.No},
 		{mount("87"), "/d", playbooks.Yes, playbooks.No},
 		{mount("10"), "/d", playbooks.Yes, playbooks.Yes},
+		{strings.Replace(mount("10"), "read_only: false", "read_only: {unreadable: x}", 2), "/x", playbooks.Unknown, playbooks.Unknown},
 		{mount("{unreadable: x}"), "/d", playbooks.Unknown, playbooks.Unknown},
 		{mount("10"), "/gone", playbooks.Unknown, playbooks.Unknown},
 		{"filesystems: failed", "/d", playbooks.Unknown, playbooks.Unknown},
@@ -326,7 +329,7 @@ func TestChanged(t *testing.T) {
 	}
 	before := checks(l, snap)
 	news := 0
-	for i := range 200 {
+	for i := range 60 {
 		o := &snap.Observations[len(snap.Observations)-1-i%55]
 		k := i % 30
 		fields := make([]probes.Value, o.Facts.Len())
@@ -355,6 +358,94 @@ func TestChanged(t *testing.T) {
 		t.Error("nobody reads group3.fact4")
 	}
 	_ = infos
+}
+
+// TestChangedWhole: a key that is computed may be any key.
+func TestChangedWhole(t *testing.T) {
+	l := load(t, simple("x", "any(keys(sysctl), sysctl[#] > 5)", "severity: info"))
+	var mem playbooks.Memory
+	l.Changed(snapshot(t, "sysctl: {a: 1, b: 1}"), nil, &mem)
+	if !l.Changed(snapshot(t, "sysctl: {a: 1, b: 9}"), []string{`sysctl["b"]`}, &mem) {
+		t.Error("the change of a key is not seen")
+	}
+}
+
+func TestMissing(t *testing.T) {
+	rows := []struct {
+		when    string
+		missing []string
+	}{
+		{`(conntrack.drops_per_s ?? 0.5) + sysctl["net.bad"] > 100`, []string{`sysctl["net.bad"]`}},
+		{`conntrack.drops_per_s > 1 and sysctl["net.bad"] > 1 and conntrack.loaded`, []string{"conntrack.drops_per_s", `sysctl["net.bad"]`}},
+		{`has(conntrack.drops_per_s) or sysctl["net.bad"] > 1`, []string{`sysctl["net.bad"]`}},
+		{`memory.total / memory.available > 1`, nil},
+	}
+	for _, row := range rows {
+		d := judge(t, row.when, facts)
+		if len(d.Unknown) != 1 || !slices.Equal(d.Unknown[0].Missing, row.missing) {
+			t.Errorf("%s: %+v", row.when, d.Unknown)
+		}
+	}
+	snap := snapshot(t, "memory: {total: 1, available: 1, pressure_pct: 1}")
+	for _, f := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		snap.Observations[0].Facts = probes.StructValue([]probes.Value{probes.IntValue(1), probes.IntValue(1), probes.FloatValue(f)})
+		if v := load(t, simple("x", "memory.pressure_pct > 0 or memory.pressure_pct <= 0", "severity: info")).Match(snap, nil).Checks[0].Verdict; v != playbooks.Unknown {
+			t.Errorf("%v > 0 or <= 0 is %s", f, v)
+		}
+	}
+}
+
+// TestOddSnapshots: facts of another shape than this version expects are unreadable.
+func TestOddSnapshots(t *testing.T) {
+	l := load(t, conntrackFull, filesystemFull, simple("x", `sysctl["a"] > 1 and "b" in sysctl and units.state == "x" and any(keys(nics), true)`, "severity: info"))
+	list := probes.ListValue([]probes.Value{probes.IntValue(1), {}, probes.StringValue("x")}, 3)
+	for _, v := range []probes.Value{{}, probes.IntValue(3), probes.StringValue("x"), probes.StructValue(nil), list, probes.StructValue([]probes.Value{list, list}), probes.MapValue(map[string]probes.Value{"a": list}), probes.AbsentValue()} {
+		snap := &probes.Snapshot{}
+		for _, info := range schema(t) {
+			snap.Observations = append(snap.Observations, probes.Observation{Probe: info.Name, Status: probes.OK, Facts: v})
+		}
+		for _, c := range l.Match(snap, nil).Checks {
+			if c.Verdict == playbooks.Yes {
+				t.Errorf("%s is found in %+v", c.Playbook, v)
+			}
+		}
+	}
+	if d := l.Match(nil, nil); d.Checks[0].Verdict != playbooks.Unknown {
+		t.Error("no snapshot is not unknown")
+	}
+}
+
+// TestPlaces: a problem is shown where it stands in the file, however the text is written.
+func TestPlaces(t *testing.T) {
+	for _, text := range []string{
+		"when: conntrack.loaded and NOPE > 1",
+		"when: conntrack.loaded and\n  conntrack.max > 0 and\n    NOPE > 1",
+		"when: 'units.state == \"it''s 中文\" and NOPE > 1'",
+		`when: "units.state == \"中文\" and NOPE > 1"`,
+		"when: \"units.state == 'a' and\n\n  NOPE > 1\"",
+		"when: |\n    units.state == \"中文\" and\n      NOPE > 1",
+		"when: |-\n  units.state == \"a\"\n\n\n  and NOPE > 1",
+		"when: >\n  units.state == \"中\" and\n  NOPE > 1\n",
+		"when: > # why\n  units.state == \"中\" and\n\n  NOPE > 1\n",
+		"when:\n  conntrack.loaded and\n  NOPE > 1",
+		"evidence: ['{units.state} 中文 {{x}} {NOPE}']\nwhen: conntrack.loaded",
+		"evidence:\n  - >-\n    some words\n    over lines {conntrack.count + NOPE}\nwhen: conntrack.loaded",
+	} {
+		head := "id: x\narea: memory\ntitle: {en: t, zh: 标题}\nseverity: info\ncovers: [doc/x]\nmanual: {en: m, zh: m} # 注释\n"
+		if !strings.HasPrefix(text, "evidence") {
+			head += "evidence: [e]\n"
+		}
+		_, err := playbooks.Load([]playbooks.File{{Name: "x.yaml", Data: []byte(head + text)}}, schema(t), nil)
+		var problems playbooks.Problems
+		if !errors.As(err, &problems) || len(problems) != 1 {
+			t.Errorf("%s\n%v", text, err)
+			continue
+		}
+		p := problems[0]
+		if at := string([]rune(p.Source)[p.Column-1:]); !strings.HasPrefix(at, "NOPE") {
+			t.Errorf("%s\nis shown at %q\n%v", text, at, err)
+		}
+	}
 }
 
 // checks are all verdicts as one text.

@@ -61,6 +61,11 @@ func (s *story) read() {
 		body := s.yaml(section.from, section.data)
 		if section.name == "facts" {
 			s.facts = body
+			for _, name := range expectations {
+				if n := body.get(name); n != nil {
+					n.errorf("%s belongs to a case, not to the facts", name)
+				}
+			}
 			continue
 		}
 		verdict, words, _ := strings.Cut(section.name, ":")
@@ -459,13 +464,20 @@ func (w *world) setStatus(name string, value *node) {
 func merge(old, x any) any {
 	a, ok := old.(map[string]any)
 	b, ok2 := x.(map[string]any)
-	if !ok || !ok2 {
+	if !ok || !ok2 || special(a) || special(b) {
 		return x
 	}
 	for k, v := range b {
 		a[k] = merge(a[k], v)
 	}
 	return a
+}
+
+// special reports whether a mapping stands for something else: a list that was cut short, or what could not be read.
+func special(m map[string]any) bool {
+	_, items := m["items"].([]any)
+	_, unreadable := m["unreadable"].(string)
+	return items || unreadable && len(m) == 1
 }
 
 // splitPath takes .list[key].fact apart: names as ".list", keys as "[key".
@@ -496,7 +508,7 @@ func splitPath(s string) ([]string, bool) {
 func (w *world) put(k *node, x any, t *probes.Type, path []string, value *node) any {
 	if len(path) == 0 {
 		if v, ok := decode(value, t); ok {
-			return v
+			return merge(x, v)
 		}
 		return x
 	}

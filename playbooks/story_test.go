@@ -50,6 +50,8 @@ filesystems.mounts[/].used_pct: 91
 find: {/: critical, /data: critical}
 -- no: it is read-only --
 filesystems.mounts[/data].read_only: true
+-- no: another disk, in one go --
+filesystems.mounts[/data]: {used_pct: 12, fstype: ext4}
 -- no: not a disk --
 filesystems.mounts[/data].fstype: tmpfs
 -- unknown: the rest is fine --

@@ -67,6 +67,11 @@ func parseYAML(src *source) *node {
 		src.errorf(i, "this byte is not UTF-8")
 		return nil
 	}
+	// The parser drops tabs within plain texts, and joins the words around them.
+	if i := strings.IndexByte(src.text, '\t'); i >= 0 {
+		src.errorf(i, "this is a tab: YAML is written with spaces")
+		return nil
+	}
 	tokens := lexer.Tokenize(src.text)
 	if !checkTokens(src, tokens) {
 		return nil
@@ -180,8 +185,6 @@ func yamlWords(message string, s *source, at int) string {
 			" in quotes ('…'), or on lines of its own after `|`"
 	case strings.Contains(message, "could not find end character") || strings.Contains(message, "must be specified"):
 		return message + " (an expression that begins with \" ' [ or { must be put in quotes as a whole, or written after `|`)"
-	case strings.ContainsRune(s.text[start:min(len(s.text), start+len(line))], '\t') && strings.HasPrefix(strings.TrimLeft(line, " "), "\t"):
-		return message + " (YAML is indented by spaces, not tabs)"
 	case strings.IndexAny(strings.TrimSpace(rest), `"'[{`) == 0:
 		return message + " (an expression that begins with \" ' [ or { must be put in quotes as a whole, or written after `|`)"
 	}
