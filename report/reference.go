@@ -170,3 +170,51 @@ func coverage(b *strings.Builder, list []playbooks.Playbook) {
 		fmt.Fprintf(b, "| `%s` | %s |\n", name, strings.Join(by[name], ", "))
 	}
 }
+
+// ActionReference writes the reference of what playbooks may name under `fix:` in Markdown.
+func ActionReference(w io.Writer, list []playbooks.Action) error {
+	var b strings.Builder
+	b.WriteString("# Actions\n\nWritten by `make docs` from the actions themselves. A playbook names them under `fix:`; lint holds its steps to these tables.\n\n")
+	list = slices.SortedFunc(slices.Values(list), func(a, b playbooks.Action) int { return strings.Compare(a.Name, b.Name) })
+	for _, a := range list {
+		title, _, _ := strings.Cut(a.Doc, "\n")
+		fmt.Fprintf(&b, "- [`%s`](#%s) %s\n", a.Name, strings.ReplaceAll(a.Name, ".", ""), title)
+	}
+	for _, a := range list {
+		title, text, _ := strings.Cut(a.Doc, "\n")
+		fmt.Fprintf(&b, "\n## %s\n\n%s.", a.Name, title)
+		if text = strings.TrimSpace(text); text != "" {
+			fmt.Fprintf(&b, " %s", text)
+		}
+		undo := "cannot be undone"
+		if a.Undo {
+			undo = "can be undone"
+		}
+		fmt.Fprintf(&b, "\n\nRisk: %s; %s. Writes `%s`.\n", a.Risk, undo, strings.Join(a.Writes, "`, `"))
+		if len(a.Args) > 0 {
+			b.WriteString("\n| Argument | Kind | | Allowed | Meaning |\n|---|---|---|---|---|\n")
+		}
+		for _, arg := range a.Args {
+			required := ""
+			if arg.Required {
+				required = "required"
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", arg.Name, arg.Kind, required, cell(allowed(arg)), cell(arg.Doc))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// allowed says what values an argument takes, beside its kind.
+func allowed(a playbooks.Arg) string {
+	switch {
+	case len(a.Enum) > 0:
+		return "`" + strings.Join(a.Enum, "`, `") + "`"
+	case a.Pattern != "":
+		return "`" + a.Pattern + "`"
+	case a.Min < a.Max:
+		return fmt.Sprintf("%g to %g", a.Min, a.Max)
+	}
+	return ""
+}

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hostmend/hostmend/playbooks"
+	remediate "github.com/hostmend/hostmend/remediate/linux"
+	"github.com/hostmend/hostmend/report"
 )
 
 var update = flag.Bool("update", false, "write the generated files in docs/ instead of comparing them")
@@ -27,12 +29,17 @@ func TestDocs(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
+	var actions bytes.Buffer
+	if err := report.ActionReference(&actions, remediate.Actions()); err != nil {
+		t.Fatal(err)
+	}
 	pages := []struct {
 		file string
 		text []byte
 	}{
 		{"docs/probes.md", output(t, program, "probe", "docs")},
 		{"docs/playbooks.md", output(t, program, "playbook", "docs")},
+		{"docs/actions.md", actions.Bytes()},
 		{"docs/cli.md", commands(t, program)},
 		{"docs/language.md", playbooks.Reference()},
 		{"docs/schema/playbook.schema.json", playbooks.Schema()},
