@@ -135,7 +135,16 @@ func (t nftTable) statement(e map[string]any) step {
 			return func(p *packet) result { return result{match: t.match(p, m["left"], op, m["right"]), why: text} }
 		case "vmap":
 			return func(p *packet) result { return t.vmap(p, m, text) }
-		case "accept", "drop", "return", "jump", "goto", "reject", "continue":
+		case "reject":
+			// nft leaves out a match that the kind of rejection implies.
+			how, _ := m["type"].(string)
+			return func(p *packet) result {
+				if how == "icmp" && p.v6 || how == "icmpv6" && !p.v6 || how == "tcp reset" && p.udp {
+					return result{match: no}
+				}
+				return result{match: yes, end: reject}
+			}
+		case "accept", "drop", "return", "jump", "goto", "continue":
 			res := verdictOf(e)
 			return func(*packet) result { return res }
 		case "counter", "log", "last", "ct helper", "ct timeout", "ct expectation", "secmark", "dup", "notrack", "mangle":

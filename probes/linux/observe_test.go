@@ -48,8 +48,12 @@ func lookUp(t *testing.T, path string, typ *probes.Type, v *probes.Value) string
 		if v.Kind() == probes.Absent || v.Kind() == probes.Unreadable {
 			break
 		}
-		if key, rest, ok := strings.Cut(strings.TrimPrefix(path, "["), "]"); ok && path[0] == '[' {
-			path = strings.TrimPrefix(rest, ".")
+		if path[0] == '[' { // up to "]." or the end: a key may hold brackets itself
+			key, rest, ok := strings.Cut(path[1:], "].")
+			if !ok {
+				key = strings.TrimSuffix(key, "]")
+			}
+			path = rest
 			typ, v = typ.Elem, elementOf(typ, v, key)
 			if v == nil {
 				return "none"

@@ -90,7 +90,7 @@ func TestListeners(t *testing.T) {
 {"state":1,"local":"192.0.2.1:5353","remote":"192.0.2.2:53","rq":0,"wq":0,"uid":0,"ino":8}
 `, map[string]string{
 			"tcp[tcp 0.0.0.0:80].sockets": "2", "tcp[tcp 0.0.0.0:80].backlog": "600", "tcp[tcp 0.0.0.0:80].backlog_max": "511",
-			"tcp[tcp 0.0.0.0:80].uid": "33", "tcp[tcp [::]:22].serves_ipv4": "none", "udp[udp 0.0.0.0:53].drops": "10",
+			"tcp[tcp 0.0.0.0:80].uid": "33", "tcp[tcp [::]:22].serves_ipv4": "true", "udp[udp 0.0.0.0:53].drops": "10",
 			"udp[udp 0.0.0.0:53].queued": "1500", "udp[udp 192.0.2.1:5353]": "none",
 		}},
 		{"no module for UDP", tcp + "-- udp --\n!unsupported\n", map[string]string{
