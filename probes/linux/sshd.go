@@ -137,7 +137,7 @@ func (f *sshdFacts) askSshd(ctx context.Context, h host.Host) map[string][]strin
 		return nil
 	}
 	if out.Exit != 0 {
-		f.refusal(string(out.Stderr))
+		f.refusal(string(out.Stderr), unitMakesDirectory(h))
 		return nil
 	}
 	conf := map[string][]string{}
@@ -159,8 +159,9 @@ func (f *sshdFacts) askSshd(ctx context.Context, h host.Host) map[string][]strin
 var sshdLine = regexp.MustCompile(`(/[^\s:]+):? line (\d+): (.+)`)
 
 // refusal reads why sshd -T failed. sshd reads its configuration first, then the host keys, then looks at the privilege-separation
-// directory (main in sshd.c), and stops at the first that fails: what comes later is not known.
-func (f *sshdFacts) refusal(stderr string) {
+// directory (main in sshd.c), and stops at the first that fails: what comes later is not known. unitDirectory says that the service
+// manager makes that directory before it starts sshd, and takes it away afterwards, as Debian's does: then nothing is wrong.
+func (f *sshdFacts) refusal(stderr string, unitDirectory bool) {
 	f.Startable = probes.Some(false)
 	var said []string
 	for line := range strings.Lines(stderr) {
@@ -175,6 +176,9 @@ func (f *sshdFacts) refusal(stderr string) {
 	const unreached = "sshd stopped before it came to this"
 	f.HostKeysBad, f.PrivsepBad = probes.Unread[bool](unreached), probes.Unread[bool](unreached)
 	switch {
+	case unitDirectory && strings.Contains(stderr, "Missing privilege separation directory: /run/sshd"):
+		f.ConfigValid, f.Startable, f.HostKeysBad, f.PrivsepBad = probes.Some(true), probes.Some(true), probes.Some(false), probes.Some(false)
+		f.ConfigErrors.All, f.Complaint = nil, probes.None[string]()
 	case strings.Contains(stderr, "no hostkeys available"):
 		f.ConfigValid, f.HostKeysBad = probes.Some(true), probes.Some(true)
 		f.ConfigErrors.All = nil
@@ -190,6 +194,21 @@ func (f *sshdFacts) refusal(stderr string) {
 			f.ConfigErrors.All = []sshError{{sshdConfig, said[len(said)-1]}}
 		}
 	}
+}
+
+// unitMakesDirectory reports whether sshd's unit has RuntimeDirectory=sshd, and systemd is there to heed it.
+func unitMakesDirectory(h host.Files) bool {
+	if !isThere(h, "/run/systemd/system") {
+		return false
+	}
+	for _, dir := range []string{"/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/"} {
+		for _, unit := range []string{"ssh.service", "sshd.service"} {
+			if b, err := h.ReadFile(dir + unit); err == nil {
+				return strings.Contains(string(b), "\nRuntimeDirectory=sshd\n")
+			}
+		}
+	}
+	return false
 }
 
 func (f *sshdFacts) configuration(conf map[string][]string) {

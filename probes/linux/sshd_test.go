@@ -50,6 +50,12 @@ func TestSshd(t *testing.T) {
 			want: map[string]string{"config_valid": "true", "privilege_separation_missing": "true", "host_keys_missing": "false", "startable": "false"},
 		},
 		{
+			name: "no privilege-separation directory, because the unit that makes it is stopped",
+			capture: installed + keys + "-- /proc/1/comm --\nsystemd\n-- tcp --\n-- /run/systemd/system/ --\n-- /lib/systemd/system/ssh.service --\n[Service]\nRuntimeDirectory=sshd\nRuntimeDirectoryMode=0755\n" +
+				refused("Missing privilege separation directory: /run/sshd\n"),
+			want: map[string]string{"config_valid": "true", "privilege_separation_missing": "false", "host_keys_missing": "false", "startable": "true", "complaint": "null", "running": "false"},
+		},
+		{
 			name: "no configuration file", capture: "-- /usr/sbin/sshd 0755 --\n-- tcp --\n-- /proc/1/comm --\ninit\n" + refused("/etc/ssh/sshd_config: No such file or directory\n"),
 			want: map[string]string{"config_exists": "false", "config_valid": "false", "config_errors[/etc/ssh/sshd_config].text": `"/etc/ssh/sshd_config: No such file or directory"`},
 		},
