@@ -214,7 +214,7 @@ func allowed(a playbooks.Arg) string {
 	case a.Pattern != "":
 		return "`" + a.Pattern + "`"
 	case a.Min < a.Max:
-		return fmt.Sprintf("%g to %g", a.Min, a.Max)
+		return fmt.Sprintf("%.f to %.f", a.Min, a.Max)
 	}
 	return ""
 }
