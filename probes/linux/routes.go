@@ -27,6 +27,7 @@ answers its instances: metadata at 100.100.100.200 and DNS at 100.100.2.136. Not
 type routesFacts struct {
 	IPv4        int            `fact:"ipv4" unit:"routes" doc:"IPv4 routes, without those of the table local"`
 	IPv6        int            `fact:"ipv6" unit:"routes" doc:"IPv6 routes, without those of the table local"`
+	ViaGateway  int            `fact:"via_gateway" unit:"routes" doc:"Of these, routes through a next hop that are not the default route"`
 	DefaultIPv4 bool           `fact:"default_ipv4" doc:"Some table has an IPv4 default route that is not dead"`
 	DefaultIPv6 bool           `fact:"default_ipv6" doc:"Some table has an IPv6 default route that is not dead"`
 	Defaults    []defaultFacts `fact:"defaults" doc:"The default routes, dead ones too"`
@@ -91,6 +92,9 @@ func routes(ctx context.Context, h host.Host) (routesFacts, error) {
 				f.IPv4++
 			} else {
 				f.IPv6++
+			}
+			if r.Gateway.IsValid() && r.Dst.Bits() != 0 {
+				f.ViaGateway++
 			}
 			switch {
 			case r.Dst.Bits() == 0:

@@ -20,7 +20,7 @@ func TestRoutes(t *testing.T) {
 {"dst":"100.64.0.0/10","gw":"172.16.0.253","link":2,"table":254,"type":"unicast"}
 {"dst":"fe80::/64","link":2,"table":254,"type":"unicast"}
 `, map[string]string{
-			"ipv4": "5", "ipv6": "1", "default_ipv4": "true", "default_ipv6": "false",
+			"ipv4": "5", "ipv6": "1", "via_gateway": "1", "default_ipv4": "true", "default_ipv6": "false",
 			"default_interface": `"eth0"`, "metadata_interface": `"eth0"`, "cloud_dns_interface": `"eth0"`, "service_network": "[]",
 			"defaults[default via 172.16.0.253 dev eth0 table 254 metric 100].protocol": `"dhcp"`,
 			"defaults[default via 172.17.0.9 dev docker0 table 254 metric 200].metric":  "200",
