@@ -25,14 +25,17 @@ func (h *Host) makeGroups() ([]string, error) {
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			if all, err := os.ReadFile(filepath.Join(root, file)); err == nil {
 				if err := os.WriteFile(filepath.Join(group, file), all, 0); err != nil {
-					return nil, fmt.Errorf("filling a control group: %w", err)
+					return nil, fmt.Errorf("setting up a control group: %w", err)
 				}
 			}
 		}
-		for _, file := range []string{"memory.limit_in_bytes", "memory.max"} {
+		// The weight is ten times the usual, so that what else the machine does hardly shows in a host.
+		for file, value := range map[string]int{
+			"memory.limit_in_bytes": memory, "memory.max": memory, "cpu.shares": 10 * 1024, "cpu.weight": 10 * 100,
+		} {
 			if _, err := os.Stat(filepath.Join(group, file)); err == nil {
-				if err := os.WriteFile(filepath.Join(group, file), []byte(strconv.Itoa(memory)), 0); err != nil {
-					return nil, fmt.Errorf("limiting memory: %w", err)
+				if err := os.WriteFile(filepath.Join(group, file), []byte(strconv.Itoa(value)), 0); err != nil {
+					return nil, fmt.Errorf("setting up a control group: %w", err)
 				}
 			}
 		}
