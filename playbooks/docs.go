@@ -10,8 +10,10 @@ import (
 
 type object = map[string]any
 
-func schemaString() any             { return object{"type": "string"} }
-func schemaObject() any             { return object{"type": "object", "additionalProperties": schemaString()} }
+func schemaString() any { return object{"type": "string"} }
+func schemaObject() any {
+	return object{"type": "object", "additionalProperties": object{"type": []string{"string", "number", "boolean"}}}
+}
 func schemaRef(name string) any     { return object{"$ref": "#/$defs/" + name} }
 func schemaEnum(names []string) any { return object{"type": "string", "enum": names} }
 func schemaPattern(p string) any    { return object{"type": "string", "pattern": p} }

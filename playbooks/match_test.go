@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
@@ -511,6 +512,19 @@ func TestSchemaAndSkeleton(t *testing.T) {
 		}
 		if err := s.Validate(v); (err == nil) != valid {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for _, text := range []string{conntrackFull, filesystemFull} {
+		b, err := yaml.YAMLToJSON([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Validate(v); err != nil {
+			t.Errorf("the schema refuses what Load accepts: %v", err)
 		}
 	}
 	playbook, story := playbooks.Skeleton("table-full")
