@@ -16,11 +16,9 @@ import (
 
 // kernelRecord is one message of the kernel.
 type kernelRecord struct {
-	level    int // 0 emergency … 7 debug, as syslog(2) has them
-	facility int
-	seq      uint64 // of /dev/kmsg; 0 from the journal
-	age      time.Duration
-	text     string
+	level int // 0 emergency … 7 debug, as syslog(2) has them
+	age   time.Duration
+	text  string
 }
 
 // readKernelLog reads what the kernel's ring buffer holds, oldest first; where /dev/kmsg may not be read, what the journal has
@@ -74,13 +72,12 @@ func parseKmsgRecord(line string, up time.Duration) (kernelRecord, error) {
 		return kernelRecord{}, fmt.Errorf("%.80q is not a record", line)
 	}
 	priority, err1 := strconv.ParseUint(prefix[0], 10, 16)
-	seq, err2 := strconv.ParseUint(prefix[1], 10, 64)
-	micros, err3 := strconv.ParseInt(prefix[2], 10, 64)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	micros, err2 := strconv.ParseInt(prefix[2], 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
 		return kernelRecord{}, fmt.Errorf("%.80q: %w", line, err)
 	}
 	age, err := ageOf(micros, up)
-	return kernelRecord{level: int(priority & 7), facility: int(priority >> 3), seq: seq, age: age, text: unescape(text)}, err
+	return kernelRecord{level: int(priority & 7), age: age, text: unescape(text)}, err
 }
 
 // ageOf is how long ago a time in microseconds since boot was. The log's clock and the uptime's differ by little (the log's stands
@@ -126,8 +123,11 @@ func readKernelJournal(ctx context.Context, h host.Host, up time.Duration) ([]ke
 	if err != nil {
 		return nil, err
 	}
-	if out.Exit != 0 || len(out.Stdout) == 0 {
-		return nil, fmt.Errorf("journalctl -k has nothing: exit status %d, %.120q", out.Exit, out.Stderr)
+	switch {
+	case out.Exit != 0:
+		return nil, fmt.Errorf("journalctl -k: exit status %d: %.120q", out.Exit, out.Stderr)
+	case len(out.Stdout) == 0:
+		return nil, errors.New("the journal shows no kernel messages")
 	}
 	var records []kernelRecord
 	for line := range strings.Lines(string(out.Stdout)) {
@@ -142,11 +142,10 @@ func readKernelJournal(ctx context.Context, h host.Host, up time.Duration) ([]ke
 
 func parseJournalEntry(line string, up time.Duration) (kernelRecord, error) {
 	var e struct {
-		Message  any    `json:"MESSAGE"` // a string, or an array of bytes where it is not UTF-8
-		Priority int    `json:"PRIORITY,string"`
-		Source   int64  `json:"_SOURCE_MONOTONIC_TIMESTAMP,string"`
-		Received int64  `json:"__MONOTONIC_TIMESTAMP,string"`
-		Facility string `json:"SYSLOG_FACILITY"`
+		Message  any   `json:"MESSAGE"` // a string, or an array of bytes where it is not UTF-8
+		Priority int   `json:"PRIORITY,string"`
+		Source   int64 `json:"_SOURCE_MONOTONIC_TIMESTAMP,string"`
+		Received int64 `json:"__MONOTONIC_TIMESTAMP,string"`
 	}
 	if err := json.Unmarshal([]byte(line), &e); err != nil {
 		return kernelRecord{}, fmt.Errorf("%.80q: %w", line, err)
@@ -157,7 +156,6 @@ func parseJournalEntry(line string, up time.Duration) (kernelRecord, error) {
 	}
 	age, err := ageOf(micros, up)
 	r := kernelRecord{level: e.Priority & 7, age: age}
-	r.facility, _ = strconv.Atoi(e.Facility) // not there: 0 is the kernel
-	r.text, _ = e.Message.(string)           // not a string: no rule knows such a message
+	r.text, _ = e.Message.(string) // not a string: no rule knows such a message
 	return r, err
 }

@@ -55,6 +55,10 @@ func oom(ctx context.Context, h host.Host) (oomFacts, error) {
 	}
 	if n, ok := counters["oom_kill"]; ok {
 		f.SinceBoot = probes.Some(int(n))
+		if n == 0 { // then no log has anything to add
+			f.Logged = probes.Some(0)
+			return f, nil
+		}
 	}
 	log, err := readKernelLog(ctx, h)
 	if errors.Is(err, probes.ErrNoData) {
