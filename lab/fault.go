@@ -51,7 +51,7 @@ func (s *Script) UnmarshalYAML(unmarshal func(any) error) error {
 	}
 	for where, text := range placed {
 		if len(placed) != 1 || where != inHost && where != atGateway {
-			return fmt.Errorf("a script is a text, or one text under %s: or %s:", inHost, atGateway)
+			return fmt.Errorf("a script is a text, or has one key, %s or %s, with the text", inHost, atGateway)
 		}
 		*s = Script{where, text}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ const roleEnv = "HOSTMEND_LAB_GATEWAY_OF"
 
 // serveGateway is the process that owns the gateway's network namespace. It makes the cable to the namespace of the process
 // launcher, serves, prints "ready", and ends with its standard input, that is with the lab, however that ends.
-func serveGateway(launcher string) error {
+func serveGateway(ctx context.Context, launcher string) error {
 	cable := []string{
 		"link set lo up",
 		"link add lab0 type veth peer name eth0 netns " + launcher,
@@ -43,10 +44,11 @@ func serveGateway(launcher string) error {
 	for _, addr := range append([]string{clientAddr, metadataAddr, ntpAddr}, resolverAddrs...) {
 		cable = append(cable, "addr add "+addr+"/32 dev lo")
 	}
-	if err := ipBatch(exec.Command("ip", "-batch", "-"), append(cable, "link set lab0 up")...); err != nil {
+	if err := ipBatch(exec.CommandContext(ctx, "ip", "-batch", "-"), append(cable, "link set lab0 up")...); err != nil {
 		return err
 	}
 	failed := make(chan error)
+	var listen net.ListenConfig
 	for _, addr := range resolverAddrs {
 		for _, network := range []string{"udp", "tcp"} {
 			server := &dns.Server{Addr: addr + ":53", Net: network, Handler: dns.HandlerFunc(resolve)}
@@ -60,12 +62,12 @@ func serveGateway(launcher string) error {
 			}
 		}
 	}
-	metadata, err := net.Listen("tcp", metadataAddr+":80")
+	metadata, err := listen.Listen(ctx, "tcp", metadataAddr+":80")
 	if err != nil {
 		return fmt.Errorf("serving metadata: %w", err)
 	}
 	go func() { failed <- http.Serve(metadata, http.HandlerFunc(serveMetadata)) }()
-	clock, err := net.ListenPacket("udp", ntpAddr+":123")
+	clock, err := listen.ListenPacket(ctx, "udp", ntpAddr+":123")
 	if err != nil {
 		return fmt.Errorf("serving time: %w", err)
 	}

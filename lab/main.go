@@ -21,7 +21,7 @@ import (
 
 func main() {
 	if launcher := os.Getenv(roleEnv); launcher != "" {
-		exit(serveGateway(launcher))
+		exit(serveGateway(context.Background(), launcher))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
