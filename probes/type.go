@@ -159,8 +159,7 @@ func structType(rt reflect.Type) (*Type, error) {
 	t := &Type{Kind: Struct}
 	var errs []error
 	keys := 0
-	for i := range rt.NumField() {
-		sf := rt.Field(i)
+	for sf := range rt.Fields() {
 		name, flag, _ := strings.Cut(sf.Tag.Get("fact"), ",")
 		f := Field{Name: name, Unit: sf.Tag.Get("unit"), Doc: sf.Tag.Get("doc"), Key: flag == "key"}
 		if f.Key {

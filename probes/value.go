@@ -50,7 +50,7 @@ func UnreadableValue(reason string) Value { return Value{kind: Unreadable, str: 
 // AbsentValue is a fact that the host does not have.
 func AbsentValue() Value { return Value{kind: Absent} }
 
-// BoolValue, IntValue, … make a Value of their kind.
+// BoolValue makes a Bool.
 func BoolValue(b bool) Value {
 	v := Value{kind: Bool}
 	if b {
@@ -102,7 +102,7 @@ func (v *Value) Known() bool { return v.kind > Absent }
 // Reason says why an Unreadable value is so.
 func (v *Value) Reason() string { return v.str }
 
-// Bool, Int, Float, Duration and Str return the value of their kind; on another kind the answer has no meaning.
+// Bool is the value of a Bool. As with Int, Float, Duration and Str, on another kind the answer has no meaning.
 func (v *Value) Bool() bool { return v.num != 0 }
 
 // Int is the value of an Int.
