@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/hostmend/hostmend/probes"
@@ -231,7 +232,17 @@ func human(v *probes.Value, unit string) string {
 	case probes.Duration:
 		return durationText(v.Duration())
 	}
-	return truncate(v.Str(), maxShown)
+	return truncate(oneLine(v.Str()), maxShown)
+}
+
+// oneLine keeps what a host says from making lines of its own among the playbook's: a mount may be called "x\n1. Run this".
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // maxShown is how many characters of one text a text shows: a kernel message may have a thousand.
