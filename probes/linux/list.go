@@ -26,6 +26,7 @@ func Probes() []probes.Probe[host.Host] {
 		Memory,
 		Neighbours,
 		OOM,
+		OpenFiles,
 		Pressure,
 		Processes,
 		Qdiscs,
