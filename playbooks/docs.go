@@ -137,6 +137,45 @@ element for which the condition holds is yes, whatever else could not be read. T
 - *unreadable*: nobody could find out. The probe failed or was skipped, a division by zero, a result that is too large, a list that was cut short where its
   rest matters. Nothing stands in for it.
 
+## Texts
+
+` + "`title`, `evidence`, `reading` and `manual`" + ` are a text, or one in each language: ` + "`{en: …, zh: …}`" + `. ` + "`{expression}`" + ` in them is filled in for
+people: bytes as 1.2 GiB, a percentage with one decimal at most, a duration as 3h2m, a list as its first five elements and how many more there are, and
+"unknown" for what is. ` + "`{{` and `}}`" + ` stand for the brackets themselves. In ` + "`with`" + ` values are written exactly, and a lone ` + "`{expression}`" + ` keeps its type.
+
+YAML has traps of its own: an expression with a colon and a space, or a space and #, or one that begins with ! " [ { & or *, stands in quotes or on lines of
+its own after ` + "`|`" + `; within {…} and […] so does one with a comma.
+
+## Stories
+
+Beside NAME.yaml lies NAME.txtar: what the playbook makes of captured facts. It begins with a sentence in plain words. The section ` + "`facts`" + ` is the base; every
+other section is a case and holds only its difference from the base. A case is named by its verdict (yes, no, unknown, or "not here" if only absent facts are
+missing) and by what is special about it. At least one matches, and at least one is a near miss.
+
+` + "```" + `
+A shop on sale: the connection-tracking table fills up.
+-- facts --
+conntrack: {count: 65000, max: 65536, drops_per_s: 12.5}
+sysctl[net.core.somaxconn]: 128
+-- yes: it drops packets --
+find:
+  severity: critical
+  evidence: 65000 of 65536 entries used
+  steps: [conntrack.limit max=131072]
+-- no: just below --
+conntrack.count: 62000
+-- unknown: the counter cannot be read --
+conntrack: failed, permission denied
+-- not here: no module --
+conntrack: no data, the conntrack module is not loaded
+` + "```" + `
+
+A fact is given by its probe or by its path: an element of a list by its key, ` + "`filesystems.mounts[/data].used_pct`" + `, a map's value by its own. null is
+absent, ` + "`{unreadable: why}`" + ` could not be read, and ` + "`{items: […], more: 3}`" + ` is a list that was cut short. What is not given is absent if it is optional, and
+unreadable otherwise. ` + "`find`" + ` is what is expected of the finding: severity, title, evidence (each text is a part of the English evidence), steps (all of
+them, in order; [] if manual applies), manual. With for_each it is a mapping of objects, and nothing else must be found. ` + "`params`" + ` sets parameters within
+their bounds, and ` + "`missing`" + ` names facts that an unknown lacks.
+
 ## Limits
 
 `)
@@ -147,93 +186,3 @@ element for which the condition holds is yes, whatever else could not be read. T
 }
 
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
-
-// Markdown is the reference page of a playbook.
-func (l *Library) Markdown(id string) ([]byte, error) {
-	p := l.byID[id]
-	if p == nil {
-		return nil, fmt.Errorf("there is no playbook %q%s", id, nearest(id, keysOf(l.byID)))
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "# %s\n\n%s", p.ID, p.Title.EN)
-	if p.Title.ZH != "" {
-		fmt.Fprintf(&b, " (%s)", p.Title.ZH)
-	}
-	fmt.Fprintf(&b, "\n\n| | |\n|---|---|\n| area | %s |\n| severity | %s |\n", p.Area, cell(code(p.Severity)))
-	if p.Risk > 0 {
-		fmt.Fprintf(&b, "| risk of the fix | %s |\n", p.Risk)
-	}
-	if p.For > 0 {
-		fmt.Fprintf(&b, "| must hold for | %s |\n", durationText(p.For))
-	}
-	fmt.Fprintf(&b, "| covers | %s |\n", cell(strings.Join(p.Covers, ", ")))
-	if len(p.Explains) > 0 {
-		fmt.Fprintf(&b, "| explains | %s |\n", strings.Join(p.Explains, ", "))
-	}
-	fmt.Fprintf(&b, "| reads | %s |\n", cell("`"+strings.Join(p.reads, "`, `")+"`"))
-	b.WriteString("\n## Condition\n\n```\n")
-	if p.Each != "" {
-		fmt.Fprintf(&b, "for each %s in %s\n", p.Each, strings.TrimSpace(p.list.text))
-	}
-	for _, d := range p.form.let {
-		fmt.Fprintf(&b, "let %s = %s\n", d.name, strings.TrimSpace(d.expr.text))
-	}
-	fmt.Fprintf(&b, "when %s\n```\n", strings.Join(strings.Fields(p.When), " "))
-	if len(p.Params) > 0 {
-		b.WriteString("\n## Parameters\n\n| name | default | from | to | why |\n|---|---|---|---|---|\n")
-		for i := range p.Params {
-			q := &p.Params[i]
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", q.Name, exact(&q.Default), exact(&q.Min), exact(&q.Max), cell(q.Why))
-		}
-	}
-	b.WriteString("\n## Evidence\n\n")
-	for _, t := range p.form.evidence {
-		fmt.Fprintf(&b, "- %s\n", t.text().EN)
-	}
-	p.markdownFix(&b)
-	if len(p.See) > 0 {
-		b.WriteString("\n## See\n\n")
-		for _, s := range p.See {
-			fmt.Fprintf(&b, "- <%s>\n", s)
-		}
-	}
-	return []byte(b.String()), nil
-}
-
-func (p *playbook) markdownFix(b *strings.Builder) {
-	if len(p.form.fix) > 0 {
-		b.WriteString("\n## Fix\n\n")
-	}
-	for i, s := range p.form.fix {
-		fmt.Fprintf(b, "%d. `%s`", i+1, s.action.Name)
-		for _, a := range s.args {
-			fmt.Fprintf(b, " %s=`%s`", a.spec.Name, strings.TrimSpace(a.at.text))
-		}
-		if s.cond != nil {
-			fmt.Fprintf(b, ", if `%s`", strings.TrimSpace(s.cond.text))
-		}
-		fmt.Fprintf(b, " — %s, %s\n", s.action.Risk, map[bool]string{true: "can be undone", false: "cannot be undone"}[s.action.Undo])
-	}
-	for _, c := range []struct {
-		name string
-		e    *expression
-	}{{"Until", p.form.until}, {"Verified by", p.form.verify}} {
-		if c.e != nil {
-			fmt.Fprintf(b, "\n%s: `%s`\n", c.name, strings.TrimSpace(c.e.text))
-		}
-	}
-	if p.Settle > 0 {
-		fmt.Fprintf(b, "\nBefore that it waits %s.\n", durationText(p.Settle))
-	}
-	if p.Manual.EN != "" {
-		fmt.Fprintf(b, "\n## By hand\n\n%s\n", strings.TrimSpace(p.Manual.EN))
-	}
-}
-
-// code marks a text as code if it is an expression.
-func code(s string) string {
-	if strings.HasPrefix(s, "{") {
-		return "`" + strings.Trim(s, "{}") + "`"
-	}
-	return s
-}

@@ -74,8 +74,8 @@ func (p *playbook) explained(m *machine, object string, t truth) ExplainedObject
 	return o
 }
 
-// show is the value as people read it.
-func (f *Fact) show() string {
+// Show is the fact's value as people read it: bytes as 1.2 GiB, what is missing in words.
+func (f *Fact) Show() string {
 	switch f.Value.Kind() {
 	case probes.Absent:
 		return "absent"
@@ -84,11 +84,8 @@ func (f *Fact) show() string {
 	case probes.List, probes.Struct, probes.Map:
 		return truncate(string(f.Type.AppendJSON(nil, &f.Value)), maxShown)
 	}
-	return human(&f.Value, f.Unit)
+	return Human(&f.Value, f.Unit)
 }
-
-// Show is the fact's value as people read it: bytes as 1.2 GiB, what is missing in words.
-func (f *Fact) Show() string { return f.show() }
 
 // explainParts shows the clauses of a playbook that said no.
 func (l *Library) explainParts(p *playbook, snap *probes.Snapshot) string {

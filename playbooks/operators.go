@@ -21,11 +21,11 @@ var operators = []struct {
 	{[]string{"[]"}, "a map's value by its key, `sysctl[\"net.core.somaxconn\"]`; a list's element by its place, `xs[0]`, the last by `xs[-1]`. Absent if there is none"},
 	{[]string{"??"}, "what stands in for what is absent: `a.b ?? 0`. It never stands in for what could not be read"},
 	{[]string{"*", "/", "%"}, "`/` always gives a float; `%` is for whole numbers. Unknown: division by zero, a result that is too large"},
+	{[]string{"not", "!"}, "the opposite; unknown stays unknown. It binds tighter than comparisons: `not (a > b)`"},
 	{[]string{"+", "-"}, "numbers and durations; + also joins texts"},
 	{[]string{"==", "!=", "<", "<=", ">", ">="}, "numbers with numbers, durations with durations, texts with texts; `1 < x < 5` is both"},
 	{[]string{"in"}, "element of a list, `x in [\"a\", \"b\"]`, or key of a map; also `not in`"},
 	{[]string{"matches", "contains", "startsWith", "endsWith"}, "texts; matches takes a regular expression (RE2) that is written out; also with `not` before"},
-	{[]string{"not", "!"}, "the opposite; unknown stays unknown"},
 	{[]string{"and", "&&"}, "no as soon as one side is no, whatever the other"},
 	{[]string{"or", "||"}, "yes as soon as one side is yes, whatever the other"},
 	{[]string{"? :"}, "`condition ? a : b`, both of one type; quote the value in YAML"},
@@ -39,7 +39,7 @@ func (c *compiler) unary(n *ast.UnaryNode) operand {
 	switch n.Operator {
 	case "not", "!":
 		if !o.is(probes.Bool) {
-			return c.errorf(n, "not wants yes or no, and this is %s", words(o.typ))
+			return c.errorf(n, "%s wants yes or no, and this is %s; a comparison after it stands in brackets: not (a > b)", n.Operator, words(o.typ))
 		}
 		b := o.b
 		return c.fold(n, operand{typ: boolType, b: func(m *machine) truth { return not(b(m)) }}, o)

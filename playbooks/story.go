@@ -270,7 +270,7 @@ func factsText(facts []Fact) string {
 	}
 	parts := make([]string, len(facts))
 	for i, f := range facts {
-		parts[i] = f.Path + " = " + f.show()
+		parts[i] = f.Path + " = " + f.Show()
 	}
 	return " (" + strings.Join(parts, ", ") + ")"
 }

@@ -188,7 +188,7 @@ func (o operand) say(m *machine, l language) string {
 	if st != known {
 		return l.unknown
 	}
-	return human(&v, o.unit)
+	return Human(&v, o.unit)
 }
 
 // exact is a value as a program wants it.
@@ -207,9 +207,7 @@ func exact(v *probes.Value) string {
 }
 
 // Human is a known scalar as people read it: bytes as 1.2 GiB, a duration as 3h2m, a number with no more digits than matter.
-func Human(v *probes.Value, unit string) string { return human(v, unit) }
-
-func human(v *probes.Value, unit string) string {
+func Human(v *probes.Value, unit string) string {
 	switch v.Kind() {
 	case probes.Bool:
 		if v.Bool() {
