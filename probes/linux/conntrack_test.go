@@ -25,16 +25,13 @@ entries  insert_failed drop early_drop
 		name, capture string
 		want          map[string]string
 	}{
-		{"it drops", table + stat + `-- /proc/slabinfo --
-slabinfo - version: 2.1
-# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>
-nf_conntrack_expect      0      0    208   19    1
-nf_conntrack         240    304    256   16    1
+		{"it drops", table + stat + `-- /sys/kernel/slab/nf_conntrack/slab_size --
+256
 `, map[string]string{
 			"count": "60000", "max": "65536", "used_pct": "91.552734375", "buckets": "16384", "entry_bytes": "256",
 			"drops_per_s": "15", "early_drops_per_s": "3", "insert_failed_per_s": "2",
 		}},
-		{"not root, and a kernel without the statistics", table + "-- /proc/slabinfo !permission --\n", map[string]string{
+		{"not root, and a kernel without the statistics", table + "-- /sys/kernel/slab/nf_conntrack/slab_size !permission --\n", map[string]string{
 			"entry_bytes": "320", "drops_per_s": "null",
 		}},
 		{"an older kernel without early_drop", table + "-- /proc/net/stat/nf_conntrack --\nentries drop\n0 0\n", map[string]string{
