@@ -30,7 +30,7 @@ func writeBrief(w io.Writer, r *Report, to Page) error {
 		b.WriteString(r.nothing() + "\n")
 	}
 	for _, f := range r.Pending {
-		fmt.Fprintf(&b, "pending %s %s (must hold for %s)\n", f.name(), f.text(to.Lang).Title, f.For)
+		fmt.Fprintf(&b, "pending %s %s (%s)\n", f.name(), f.text(to.Lang).Title, f.mustHold(vocabularyOf(to.Lang)))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -122,7 +122,7 @@ func (o *Observed) WriteText(w io.Writer, to Page, docs bool) error {
 func (p *page) rows(probe string, list []row, docs bool) {
 	widest := 0
 	for _, r := range list {
-		if n := columns(r.name(probe)); n <= p.Width/2 {
+		if n := columns(clean(r.name(probe))); n <= p.Width/2 {
 			widest = max(widest, n)
 		}
 	}

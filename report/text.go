@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Areas in the order in which a health report lists them.
@@ -22,7 +23,7 @@ func writeText(w io.Writer, r *Report, to Page) error {
 	if len(r.Pending) > 0 {
 		p.section(t.pending)
 		for _, f := range r.Pending {
-			p.block("  "+p.mark("·", "-")+" ", "", f.text(p.Lang).Title+" ("+f.name()+", "+fmt.Sprintf(t.mustHold, f.For)+")", "")
+			p.block("  "+p.mark("·", "-")+" ", "", f.text(p.Lang).Title+" ("+f.name()+", "+f.mustHold(t)+")", "")
 			p.summary(f, 4)
 		}
 	}
@@ -43,7 +44,12 @@ func (p *page) headline(r *Report, t *vocabulary) {
 	}
 	verdict, style := r.verdict(t)
 	p.block(host+": ", bold, verdict, style)
-	p.block("", "", fmt.Sprintf(t.looked, r.At.Format("2006-01-02 15:04:05 MST"), float64(r.TookMS)/1000, len(r.Probes), len(r.Checks)), dim)
+	p.block("", "", r.looked(t), dim)
+}
+
+// looked says when the host was looked at, and how closely.
+func (r *Report) looked(t *vocabulary) string {
+	return fmt.Sprintf(t.looked, r.At.Format("2006-01-02 15:04:05 MST"), float64(r.TookMS)/1000, len(r.Probes), len(r.Checks))
 }
 
 // verdict is the report in one sentence, and its colour.
@@ -81,14 +87,14 @@ var severityStyle = map[string]string{"critical": red, "warning": yellow, "info"
 
 // finding prints a root cause, with what follows from it folded below.
 func (p *page) finding(r *Report, f Finding, t *vocabulary) {
-	label := t.badge[f.Severity] + "  "
+	label := pad(t.badge[f.Severity], columns(t.badge["critical"])) + "  "
 	p.block(label, severityStyle[f.Severity], f.text(p.Lang).Title, bold)
 	indent := columns(label)
 	p.block(strings.Repeat(" ", indent), "", f.name(), dim)
 	p.summary(f, indent)
 	for _, c := range f.Evidence {
 		if c.Verdict == "yes" && len(c.Facts) > 0 {
-			p.block(strings.Repeat(" ", indent), "", c.Clause+"   "+c.Facts.words(), dim)
+			p.block(strings.Repeat(" ", indent), "", c.Clause+" ("+c.Facts.words()+")", dim)
 		}
 	}
 	p.remedy(f, indent, t)
@@ -129,6 +135,15 @@ func (p *page) remedy(f Finding, indent int, t *vocabulary) {
 		lead := line[:len(line)-len(strings.TrimLeft(line, " "))]
 		p.block(margin+lead, "", strings.TrimSpace(line), "")
 	}
+}
+
+// mustHold says how long a pending finding must hold.
+func (f *Finding) mustHold(t *vocabulary) string {
+	hold := f.For
+	if d, err := time.ParseDuration(f.For); err == nil {
+		hold = duration(d)
+	}
+	return fmt.Sprintf(t.mustHold, hold)
 }
 
 // words is the step as a sentence.
@@ -218,7 +233,7 @@ func (p *page) health(r *Report, t *vocabulary) {
 			case c.NotHere:
 				absent = append(absent, c.Playbook)
 			case c.Verdict == "unknown":
-				p.block("  "+p.mark("? ", "? ")+pad(c.Playbook, widest)+"  ", yellow, t.notChecked+c.Reason, "")
+				p.block("  "+p.mark("? ", "? ")+pad(c.Playbook, widest)+"  ", yellow, t.notChecked, "")
 			default:
 				reading := c.text(p.Lang).Reading
 				if c.Objects > 0 && reading == "" {

@@ -10,7 +10,7 @@ type vocabulary struct {
 	fix, byHand, noUndo, withheld, explains, see string
 	why, clause, verdict, facts, checks, probes  string
 	verdicts                                     map[string]string
-	step, area_, playbook, reading, took, status string
+	areaName, playbook, reading, took, status    string
 }
 
 var english = &vocabulary{
@@ -33,7 +33,7 @@ var english = &vocabulary{
 	pending:    "Not yet for long enough",
 	mustHold:   "must hold for %s",
 	unchecked:  "Not checked (%d)",
-	notChecked: "not checked: ",
+	notChecked: "not checked",
 	notHere:    "does not apply here: ",
 	objects:    "%d checked",
 	passed:     "Passed %d: ",
@@ -46,7 +46,7 @@ var english = &vocabulary{
 	why:        "Why",
 	clause:     "Clause", verdict: "Verdict", facts: "Facts", checks: "Checks", probes: "Probes",
 	verdicts: map[string]string{"yes": "found", "no": "passed", "unknown": "not checked", "n/a": "does not apply"},
-	step:     "Step", area_: "Area", playbook: "Playbook", reading: "Reading", took: "Took", status: "Status",
+	areaName: "Area", playbook: "Playbook", reading: "Reading", took: "Took", status: "Status",
 }
 
 var chinese = &vocabulary{
@@ -67,7 +67,7 @@ var chinese = &vocabulary{
 	pending:    "尚未持续足够长时间",
 	mustHold:   "须持续 %s",
 	unchecked:  "未检查（%d）",
-	notChecked: "未检查：",
+	notChecked: "未检查",
 	notHere:    "不适用于本机：",
 	objects:    "已检查 %d 个",
 	passed:     "通过 %d 项：",
@@ -80,12 +80,13 @@ var chinese = &vocabulary{
 	why:        "依据",
 	clause:     "条件", verdict: "判断", facts: "事实", checks: "检查项", probes: "探针",
 	verdicts: map[string]string{"yes": "发现", "no": "通过", "unknown": "未检查", "n/a": "不适用"},
-	step:     "步骤", area_: "领域", playbook: "规则", reading: "读数", took: "耗时", status: "状态",
+	areaName: "领域", playbook: "规则", reading: "读数", took: "耗时", status: "状态",
 }
 
-func (p *page) words() *vocabulary { return words_(p.Lang) }
+func (p *page) words() *vocabulary { return vocabularyOf(p.Lang) }
 
-func words_(lang string) *vocabulary {
+// vocabularyOf is the vocabulary of a language.
+func vocabularyOf(lang string) *vocabulary {
 	if lang == "zh" {
 		return chinese
 	}

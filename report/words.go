@@ -20,6 +20,7 @@ func Words(v *probes.Value, t *probes.Type, unit string) string {
 		if v.Str() == "" {
 			return `""`
 		}
+		return v.Str()
 	case probes.List:
 		return listWords(v, t, unit)
 	case probes.Struct, probes.Map:

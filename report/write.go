@@ -17,6 +17,10 @@ func (r *Report) Write(w io.Writer, format string, to Page) error {
 		return writeBrief(w, r.cleaned(), to)
 	case "json", "yaml":
 		return WriteData(w, format, r)
+	case "markdown":
+		return writeMarkdown(w, r.cleaned(), to)
+	case "html":
+		return writeHTML(w, r.cleaned(), to)
 	}
 	return fmt.Errorf("there is no format %q", format)
 }

@@ -18,7 +18,7 @@ import (
 
 func playbookCommand(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "playbook", Short: "Write, check and explain playbooks", Args: cobra.NoArgs, RunE: needsCommand}
-	c.AddCommand(playbookLint(p), playbookTest(p), playbookExplain(p), playbookNew(p), playbookDocs(p))
+	c.AddCommand(playbookLint(p), playbookTest(p), playbookExplain(p), playbookNew(p), playbookDocs(p), playbookSchema(p))
 	return c
 }
 
@@ -145,14 +145,31 @@ func playbookExplain(p *program) *cobra.Command {
 }
 
 func playbookDocs(p *program) *cobra.Command {
-	return &cobra.Command{
-		Use: "docs [FILE|DIR...]", Short: "Print the reference of the playbooks, in Markdown",
+	var language bool
+	c := &cobra.Command{
+		Use: "docs [FILE|DIR...]", Short: "Print the reference of playbooks, in Markdown; without arguments, of the built-in ones",
 		RunE: func(_ *cobra.Command, paths []string) error {
+			if language {
+				_, err := p.Stdout.Write(playbooks.Reference())
+				return err
+			}
 			l, err := loadLibrary(paths...)
 			if err != nil {
 				return err
 			}
 			return report.PlaybookReference(p.Stdout, l.Playbooks())
+		},
+	}
+	c.Flags().BoolVar(&language, "language", false, "the reference of the language instead")
+	return c
+}
+
+func playbookSchema(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print the JSON Schema of playbooks, for editors", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := p.Stdout.Write(playbooks.Schema())
+			return err
 		},
 	}
 }
@@ -169,13 +186,15 @@ func playbookNew(p *program) *cobra.Command {
 			if !idPattern.MatchString(id) {
 				return fmt.Errorf("%q is no id: small letters, digits and hyphens, like swap-nearly-full", id)
 			}
-			for _, f := range []struct{ ext, text string }{{".yaml", newPlaybook}, {".txtar", newStory}} {
-				if err := createFile(filepath.Join(dir, id+f.ext), strings.ReplaceAll(f.text, "ID", id)); err != nil {
-					return err
-				}
-			}
 			name := filepath.Join(dir, id)
-			_, err := fmt.Fprintf(p.Stdout, "wrote %s.yaml and %[1]s.txtar; change them, then:\n  hostmend playbook lint %[1]s.yaml\n  hostmend playbook test %[1]s.yaml\n", name)
+			playbook, story := playbooks.Skeleton(id)
+			if err := createFile(name+".yaml", playbook); err != nil {
+				return err
+			}
+			if err := createFile(name+".txtar", story); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(p.Stdout, "wrote %s.yaml and %[1]s.txtar; fill in what is in capitals, then:\n  hostmend playbook lint %[1]s.yaml\n  hostmend playbook test %[1]s.yaml\n", name)
 			return err
 		},
 	}
@@ -186,48 +205,11 @@ func playbookNew(p *program) *cobra.Command {
 var idPattern = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 
 // createFile writes a new file; it never overwrites one.
-func createFile(name, text string) error {
+func createFile(name string, text []byte) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return fmt.Errorf("writing a new playbook: %w", err)
 	}
-	_, err = f.WriteString(text)
+	_, err = f.Write(text)
 	return errors.Join(err, f.Close())
 }
-
-// The beginnings of a playbook pass lint and test as they are, so that every change can be tried at once.
-const newPlaybook = `id: ID
-title: {en: More tasks want to run than there are CPUs, zh: 等待运行的任务多于 CPU 数}   # the trouble, as a person says it; no period
-area: compute          # compute, memory, storage, network, access, time, services, kernel
-severity: warning      # critical, warning or info: how bad it is for those who use the host
-covers: [doc/ID]       # what other systems and documents call it
-params:
-  high:
-    default: 4
-    min: 1
-    max: 100
-    why: runnable tasks for each CPU; say where the number comes from
-when: load.per_cpu5 >= params.high   # hostmend probe docs lists the facts
-evidence:
-  - en: "load {load.load5} over five minutes, {load.per_cpu5} for each CPU"
-    zh: "五分钟负载 {load.load5}，每个 CPU {load.per_cpu5}"
-reading: {en: "{load.per_cpu5} for each CPU", zh: "每个 CPU {load.per_cpu5}"}   # what a healthy host's report shows
-manual:                # or fix: with steps; hostmend playbook docs shows how others do it
-  en: "See what runs: top -o %CPU. Stop what should not, or choose a machine with more CPUs."
-  zh: "用 top -o %CPU 查看正在运行的程序，停掉不该运行的，或换用 CPU 更多的机器。"
-see:
-  - https://docs.kernel.org/filesystems/proc.html
-`
-
-const newStory = `What happened, and where these facts come from.
--- facts --
-load: {load1: 17.5, load5: 16.4, load15: 9.1, per_cpu1: 8.75, per_cpu5: 8.2, per_cpu15: 4.55}
--- yes: the host as it was --
-find:
-  severity: warning
-  evidence: load 16.4 over five minutes
--- no: a busy batch job that leaves room --
-load.per_cpu5: 3.9
--- unknown: it cannot be read --
-load: failed, permission denied
-`

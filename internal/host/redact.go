@@ -516,7 +516,7 @@ var patterns = []pattern{
 	{"secret value", hintName, regexp.MustCompile(`(?i)((?:^|[\s\x00"'=])--?[A-Za-z0-9_.-]*` + nameOfSecret + `[ \x00]+)(` + value + `)`), optionValue},
 	{"secret value", hintName, regexp.MustCompile(`(?i)((?:^|[\s\x00"'=])--?` + shortName + `[ \x00]+)(` + value + `)`), optionValue},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(\bsshpass -p ?|\bmysql\b.* -p)(` + value + `)`), optionValue},
-	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token)(?: for [\w@.-]+)? (?:is|was|set to|changed to) )(` + value + `)`), nil},
+	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token)(?: for [\w@.-]+)? (?:is|was|set to|changed to) )(` + value + `)`), sentenceValue},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token) )("[^"]+"|'[^']+')`), nil},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:requirepass|masterauth|login \S+ password) +)(` + value + `)`), nil},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(<([\w-]*(?:password|passwd|secret|token)[\w-]*)>)[^<]+(</)`), nil},
@@ -534,6 +534,17 @@ func keepMarked(g []string) string {
 // optionValue redacts the word after an option, unless it is another option.
 func optionValue(g []string) string {
 	if strings.HasPrefix(g[2], "-") || strings.HasPrefix(g[2], "<redacted") {
+		return g[0]
+	}
+	return g[1] + gone
+}
+
+// sentenceValue redacts what a sentence says a password is, unless it goes on with an ordinary word.
+func sentenceValue(g []string) string {
+	switch strings.ToLower(strings.Trim(g[2], ".,;:!()")) {
+	case "a", "about", "already", "an", "bad", "being", "blank", "case", "correct", "disabled", "empty", "enabled", "expired", "going", "in", "incorrect", "invalid",
+		"locked", "long", "missing", "needed", "never", "no", "not", "now", "null", "ok", "only", "required", "set", "short", "stored", "the", "to", "too", "unset",
+		"used", "valid", "weak", "wrong", gone:
 		return g[0]
 	}
 	return g[1] + gone

@@ -1,0 +1,443 @@
+package report
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"golang.org/x/net/html"
+
+	"github.com/hostmend/hostmend/playbooks"
+	"github.com/hostmend/hostmend/probes"
+)
+
+var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
+
+var at = time.Date(2026, 11, 21, 7, 0, 0, 0, time.UTC)
+
+// snapshot is what the probes of a small host saw.
+func snapshot() *probes.Snapshot {
+	return &probes.Snapshot{Host: "shop-3", At: at, Took: 1042 * time.Millisecond, Observations: []probes.Observation{
+		{Probe: "conntrack", Status: probes.OK, Took: 150 * time.Microsecond},
+		{Probe: "sshd", Status: probes.Skipped, Reason: "needs root"},
+		{Probe: "swap", Status: probes.Nothing, Reason: "there is no swap"},
+		{Probe: "disks", Status: probes.Failed, Reason: "reading /proc/diskstats: line 2 has 3 fields"},
+	}}
+}
+
+func number(path string, n int64, unit string) playbooks.Fact {
+	return playbooks.Fact{Path: path, Value: probes.IntValue(n), Type: &probes.Type{Kind: probes.Int}, Unit: unit}
+}
+
+// full is a finding with everything that a finding can have.
+func full() playbooks.Finding {
+	return playbooks.Finding{
+		Playbook: "conntrack-table-full", Digest: "sha256:11", Area: "network", Severity: playbooks.Critical, Since: at,
+		Title:  playbooks.Text{EN: "The connection-tracking table is full and drops new connections", ZH: "连接跟踪表已满，新连接被丢弃"},
+		Covers: []string{"ecs/GuestOS.NetworkStatus"},
+		Evidence: []playbooks.Text{
+			{EN: "65000 of 65536 entries used, 12.5/s dropped", ZH: "已用 65000/65536 条，每秒丢弃 12.5 个"},
+		},
+		Clauses: []playbooks.Clause{
+			{Text: "conntrack.count / conntrack.max >= params.full", Verdict: playbooks.Yes, Facts: []playbooks.Fact{
+				number("conntrack.count", 65000, "entries"), number("conntrack.max", 65536, "entries"), number("conntrack.count", 65000, "entries"),
+			}},
+			{Text: "memory.total > 0", Verdict: playbooks.Unknown, Why: "memory failed: reading /proc/meminfo: permission denied"},
+		},
+		Explains: []string{"dns-slow/10.0.0.2"}, Risk: playbooks.Reversible,
+		Steps: []playbooks.Step{{
+			Action: "conntrack.limit", Risk: playbooks.Reversible, Undo: true, Writes: []string{"sysctl:net.netfilter.nf_conntrack_max"},
+			Args: []playbooks.StepArg{{Name: "max", Value: probes.IntValue(131072), Type: &probes.Type{Kind: probes.Int}}},
+		}, {Action: "service.restart", Risk: playbooks.Disruptive}},
+		Withheld: []string{"sysctl.set: memory.total is not known"},
+		See:      []string{"https://docs.kernel.org/networking/nf_conntrack-sysctl.html"},
+	}
+}
+
+// sick is a host in trouble: a cause, what follows from it, another trouble that a person must mend, one that is pending, and things
+// that could not be checked.
+func sick() *Report {
+	slow := playbooks.Finding{
+		Playbook: "dns-slow", Object: "10.0.0.2", Area: "network", Severity: playbooks.Warning, Since: at, Digest: "sha256:22",
+		Title: playbooks.Text{EN: "Name server 10.0.0.2 is slow", ZH: "DNS 服务器 10.0.0.2 响应慢"}, ExplainedBy: []string{"conntrack-table-full"},
+		Evidence: []playbooks.Text{{EN: "it answered in 812 ms", ZH: "响应用时 812 ms"}}, Manual: playbooks.Text{EN: "Ask its owner."},
+	}
+	full2 := playbooks.Finding{
+		Playbook: "filesystem-full", Object: "/data", Area: "storage", Severity: playbooks.Warning, Since: at, Digest: "sha256:33",
+		Title:    playbooks.Text{EN: "/data is almost full", ZH: "/data 快满了"},
+		Evidence: []playbooks.Text{{EN: "/data (/dev/vdb1) is 97.2 % full, 1.2 GiB left", ZH: "/data（/dev/vdb1）已用 97.2 %，剩余 1.2 GiB"}},
+		Manual: playbooks.Text{
+			EN: "See what fills it:\n  du -xh /data | sort -h | tail\nDelete what nobody needs, or enlarge the disk and then the file system (growpart, resize2fs).",
+			ZH: "先看是什么占满了空间：\n  du -xh /data | sort -h | tail\n删除不再需要的文件，或者先扩容云盘，再扩展分区和文件系统（growpart、resize2fs）。",
+		},
+	}
+	pending := playbooks.Finding{
+		Playbook: "cpu-saturated", Area: "compute", Severity: playbooks.Warning, Since: at, For: 5 * time.Minute, Digest: "sha256:44",
+		Title: playbooks.Text{EN: "The CPU is saturated", ZH: "CPU 饱和"}, Evidence: []playbooks.Text{{EN: "98 % busy", ZH: "使用率 98 %"}},
+	}
+	d := &playbooks.Diagnosis{
+		Findings: []playbooks.Finding{full(), slow, full2}, Pending: []playbooks.Finding{pending},
+		Unknown: []playbooks.Unanswered{
+			{Playbook: "sshd-config-invalid", Area: "access", Missing: []string{"sshd.config_valid"}, Reason: "sshd needs root"},
+			{Playbook: "ssh-host-keys-missing", Area: "access", Missing: []string{"sshd.host_keys"}, Reason: "sshd needs root"},
+			{Playbook: "swap-thrashing", Area: "memory", Missing: []string{"swap.in_per_s"}, Reason: "there is no swap", NotHere: true},
+			{Playbook: "filesystem-full", Object: "/mnt/nfs", Area: "storage", Missing: []string{"fs.used_pct"}, Reason: "statfs timed out"},
+		},
+		Checks: []playbooks.Check{
+			{Playbook: "cpu-saturated", Area: "compute", Verdict: playbooks.Yes},
+			{Playbook: "oom-killed", Area: "memory", Verdict: playbooks.No, Reading: playbooks.Text{EN: "0 kills", ZH: "0 次"}},
+			{Playbook: "swap-thrashing", Area: "memory", Verdict: playbooks.Unknown, NotHere: true, Reason: "there is no swap"},
+			{Playbook: "filesystem-full", Area: "storage", Verdict: playbooks.Yes, Objects: 3},
+			{Playbook: "conntrack-table-full", Area: "network", Verdict: playbooks.Yes},
+			{Playbook: "dns-slow", Area: "network", Verdict: playbooks.Yes, Objects: 2},
+			{Playbook: "sshd-config-invalid", Area: "access", Verdict: playbooks.Unknown, Reason: "sshd needs root"},
+			{Playbook: "ssh-host-keys-missing", Area: "access", Verdict: playbooks.Unknown, Reason: "sshd needs root"},
+		},
+	}
+	return New(snapshot(), d, []playbooks.Action{{Name: "conntrack.limit", Doc: "Enlarge the connection-tracking table\n\nMore."}})
+}
+
+// healthy is a host on which nothing was found and nothing left unchecked.
+func healthy() *Report {
+	return New(snapshot(), &playbooks.Diagnosis{
+		Unknown: []playbooks.Unanswered{{Playbook: "swap-thrashing", Area: "memory", Reason: "there is no swap", NotHere: true}},
+		Checks: []playbooks.Check{
+			{Playbook: "filesystem-full", Area: "storage", Verdict: playbooks.No, Objects: 3, Reading: playbooks.Text{EN: "/ is the fullest with 43 %", ZH: "最满的是 /，43 %"}},
+			{Playbook: "oom-killed", Area: "memory", Verdict: playbooks.No, Reading: playbooks.Text{EN: "0 kills", ZH: "0 次"}},
+			{Playbook: "inodes-full", Area: "storage", Verdict: playbooks.No, Objects: 3},
+			{Playbook: "swap-thrashing", Area: "memory", Verdict: playbooks.Unknown, NotHere: true, Reason: "there is no swap"},
+		},
+	}, nil)
+}
+
+// unsure is a host on which nothing was found, but not everything checked.
+func unsure() *Report {
+	r := sick()
+	r.Findings, r.Pending = []Finding{}, []Finding{}
+	for i := range r.Checks {
+		if r.Checks[i].Verdict == "yes" {
+			r.Checks[i].Verdict = "no"
+		}
+	}
+	return r
+}
+
+func write(t *testing.T, r *Report, format string, to Page) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := r.Write(&b, format, to); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestGolden(t *testing.T) {
+	for _, tt := range []struct {
+		name, format string
+		report       *Report
+		page         Page
+	}{
+		{"sick.txt", "text", sick(), Page{}},
+		{"sick.zh.txt", "text", sick(), Page{Lang: "zh"}},
+		{"sick.narrow.txt", "text", sick(), Page{Width: 50, ASCII: true}},
+		{"healthy.txt", "text", healthy(), Page{}},
+		{"unsure.txt", "text", unsure(), Page{}},
+		{"colour.txt", "text", unsure(), Page{Color: true}},
+		{"sick.brief", "brief", sick(), Page{}},
+		{"sick.json", "json", sick(), Page{}},
+		{"sick.yaml", "yaml", sick(), Page{}},
+		{"sick.md", "markdown", sick(), Page{}},
+		{"sick.html", "html", sick(), Page{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := write(t, tt.report, tt.format, tt.page)
+			file := filepath.Join("testdata", tt.name)
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("-update writes it anew, if it is meant to be so (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestBriefWithoutFindings(t *testing.T) {
+	for _, tt := range []struct {
+		report *Report
+		want   string
+	}{
+		{healthy(), "healthy: nothing found\n"},
+		{unsure(), "nothing found, 3 of 8 not checked: sshd-config-invalid, ssh-host-keys-missing, filesystem-full\n"},
+	} {
+		if got := write(t, tt.report, "brief", Page{}); got != tt.want {
+			t.Errorf("brief is %q, want %q", got, tt.want)
+		}
+	}
+}
+
+func TestJSONFollowsTheSchema(t *testing.T) {
+	schema, err := jsonschema.NewCompiler().Compile("../docs/schema/diagnosis.v1.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid := func(text string) error {
+		v, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return schema.Validate(v)
+	}
+	for name, r := range map[string]*Report{"sick": sick(), "healthy": healthy(), "unsure": unsure(), "hostile": hostile(), "empty": New(&probes.Snapshot{}, &playbooks.Diagnosis{}, nil)} {
+		text := write(t, r, "json", Page{})
+		if err := valid(text); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		var fromYAML any
+		if err := yaml.Unmarshal([]byte(write(t, r, "yaml", Page{})), &fromYAML); err != nil {
+			t.Errorf("%s: YAML: %v", name, err)
+			continue
+		}
+		again, err := json.Marshal(fromYAML)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var a, b any
+		if err := json.Unmarshal(again, &a); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal([]byte(text), &b); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(b, a); diff != "" {
+			t.Errorf("%s: YAML says something else than JSON (-json +yaml):\n%s", name, diff)
+		}
+	}
+	for _, wrong := range []string{`"critical"`, `"playbook"`, `"took_ms"`, `"checks"`} {
+		text := write(t, sick(), "json", Page{})
+		if valid(strings.Replace(text, wrong, `"nonsense"`, 1)) == nil {
+			t.Errorf("the schema lets pass a report in which %s is nonsense", wrong)
+		}
+	}
+}
+
+// evil is what a file, process or unit may be called.
+const evil = "\x1b]0;owned\x07\x1b[2J\u009b31m</script><script>alert(1)</script><img src=x onerror=alert(1)>" +
+	"`$(id)` [click](javascript:alert(1)) |x| \r\nCRITICAL fake\u202etxt.exe \xff\u2028 \U000e0041{{.}} http://evil.example/a@b 中文"
+
+// hostile is a report in which every text that a host can choose is evil.
+func hostile() *Report {
+	f := full()
+	text := playbooks.Text{EN: evil, ZH: evil}
+	oneLine := strings.NewReplacer("\r", " ", "\n", " ").Replace(evil) // the language lets no value make a line of its own
+	f.Manual = playbooks.Text{EN: "Look at it:\n  cat '" + oneLine + "'\nThen act.", ZH: oneLine}
+	f.Object, f.Title, f.Evidence, f.See = evil, text, []playbooks.Text{text}, []string{"javascript:alert(1)//" + evil}
+	f.Clauses[0].Facts[0] = playbooks.Fact{Path: `fs["` + evil + `"]`, Value: probes.StringValue(evil), Type: &probes.Type{Kind: probes.String}}
+	f.Clauses[1].Why = evil
+	f.Steps[0].Args[0] = playbooks.StepArg{Name: "max", Value: probes.StringValue(evil), Type: &probes.Type{Kind: probes.String}}
+	byHand := f
+	byHand.Playbook, byHand.Steps = "by-hand", nil
+	below := f
+	below.Playbook, below.ExplainedBy = "below", []string{f.Identity()}
+	s := snapshot()
+	s.Host = evil
+	s.Observations[3].Reason = evil
+	return New(s, &playbooks.Diagnosis{
+		Findings: []playbooks.Finding{f, byHand, below}, Pending: []playbooks.Finding{f},
+		Unknown: []playbooks.Unanswered{{Playbook: "x", Object: evil, Area: "memory", Reason: evil}},
+		Checks:  []playbooks.Check{{Playbook: "x", Area: "memory", Verdict: playbooks.No, Reading: text}, {Playbook: "y", Area: "memory", Reason: evil}},
+	}, nil)
+}
+
+// Nothing that a host says acts on the terminal: no control character, no line that looks like ours, no character that cannot be seen.
+func TestNothingActsOnTheTerminal(t *testing.T) {
+	for _, format := range Formats {
+		for _, r := range write(t, hostile(), format, Page{}) {
+			if r != '\n' && !unicode.IsPrint(r) {
+				t.Errorf("%s: %U comes through", format, r)
+				break
+			}
+		}
+	}
+	for _, format := range []string{"text", "brief", "markdown"} {
+		for line := range strings.Lines(write(t, hostile(), format, Page{Width: 200})) {
+			if strings.HasPrefix(strings.TrimLeft(line, " "), "CRITICAL fake") {
+				t.Errorf("%s: a name makes a line of its own: %q", format, line)
+			}
+		}
+	}
+}
+
+// The page has no script, no handler, no link that runs anything, and says so to the browser.
+func TestHTMLIsInert(t *testing.T) {
+	page := write(t, hostile(), "html", Page{})
+	if !strings.Contains(page, `<meta http-equiv="Content-Security-Policy" content="default-src &#39;none&#39;; style-src &#39;sha256-`) {
+		t.Error("there is no strict policy")
+	}
+	allowed := []string{
+		"html", "head", "meta", "title", "style", "body", "header", "main", "article", "section", "h1", "h2", "h3", "p", "ul", "ol", "li", "dl", "dt", "dd", "span", "small",
+		"code", "details", "summary", "table", "thead", "tbody", "tr", "th", "td", "a", "br",
+	}
+	for z := html.NewTokenizer(strings.NewReader(page)); z.Next() != html.ErrorToken; {
+		tok := z.Token()
+		if tok.Type != html.StartTagToken && tok.Type != html.SelfClosingTagToken {
+			continue
+		}
+		if !slices.Contains(allowed, tok.Data) {
+			t.Errorf("there is a <%s>", tok.Data)
+		}
+		for _, a := range tok.Attr {
+			if strings.HasPrefix(a.Key, "on") || a.Key == "style" || a.Key == "src" || a.Key == "href" && !strings.HasPrefix(a.Val, "https://") && a.Val != "#ZgotmplZ" {
+				t.Errorf("<%s> has %s=%q", tok.Data, a.Key, a.Val)
+			}
+		}
+	}
+}
+
+type volumes struct {
+	Mounts probes.Cut[volume] `fact:"mounts" doc:"What is mounted"`
+	Total  probes.Opt[int]    `fact:"total" unit:"bytes" doc:"All together"`
+	Names  []string           `fact:"names" doc:"Names"`
+}
+
+type volume struct {
+	Mount string             `fact:"mount,key" doc:"Where"`
+	Used  float64            `fact:"used_pct" unit:"%" doc:"How full"`
+	Label probes.Opt[string] `fact:"label" doc:"Its label"`
+}
+
+func TestFacts(t *testing.T) {
+	list := []probes.Probe[int]{
+		probes.Define(probes.Probe[int]{Name: "fs", Doc: "File systems\n\nReads them."}, func(context.Context, int) (volumes, error) {
+			return volumes{
+				Mounts: probes.Cut[volume]{All: []volume{{Mount: "/", Used: 43.5}, {Mount: "/a\x1bb", Used: 9, Label: probes.Some("x")}}, More: 7},
+				Total:  probes.Unread[int]("permission denied"), Names: []string{"a", "b"},
+			}, nil
+		}),
+		probes.Define(probes.Probe[int]{Name: "swap", Doc: "Swap\n\nReads it."}, func(context.Context, int) (volumes, error) {
+			return volumes{}, probes.NoData("there is no swap")
+		}),
+	}
+	s := (&probes.Runner[int]{Probes: list}).Run(t.Context(), nil)
+	for i := range s.Observations {
+		s.Observations[i].Took = 0
+	}
+	s.Host, s.At = "h", at
+	seen := &Observed{Snapshot: s, Probes: probes.Describe(list)}
+	for _, tt := range []struct {
+		docs bool
+		want string
+	}{
+		{false, `fs  File systems
+  mounts                      2 listed and 7 more
+    mounts[/].used_pct        43.5 %
+    mounts[/].label           none
+    mounts[/a\x1bb].used_pct  9 %
+    mounts[/a\x1bb].label     x
+  total                       not known: permission denied
+  names                       a, b
+
+swap  Swap
+  no data: there is no swap
+`},
+		{true, `fs  File systems
+  Reads them.
+  mounts                      2 listed and 7 more
+      What is mounted
+    mounts[/].used_pct        43.5 %
+      How full
+    mounts[/].label           none
+      Its label
+    mounts[/a\x1bb].used_pct  9 %
+    mounts[/a\x1bb].label     x
+  total                       not known: permission denied
+      All together
+  names                       a, b
+      Names
+
+swap  Swap
+  Reads it.
+  no data: there is no swap
+`},
+	} {
+		var b strings.Builder
+		if err := seen.WriteText(&b, Page{}, tt.docs); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, b.String()); diff != "" {
+			t.Errorf("with docs %t (-want +got):\n%s", tt.docs, diff)
+		}
+	}
+	var b strings.Builder
+	if err := WriteData(&b, "yaml", seen); err != nil {
+		t.Fatal(err)
+	}
+	const want = `schema: hostmend.facts/v1
+host: h
+at: "2026-11-21T07:00:00Z"
+facts:
+  fs:
+    mounts:
+      items:
+        - mount: "/"
+          used_pct: 43.5
+          label: null
+        - mount: "/a\u001bb"
+          used_pct: 9
+          label: x
+      more: 7
+    total:
+      unreadable: "permission denied"
+    names:
+      - a
+      - b
+probes:
+  - name: fs
+    took_ms: 0
+    status: ok
+  - name: swap
+    took_ms: 0
+    status: "no data"
+    reason: "there is no swap"
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestWrap(t *testing.T) {
+	for _, tt := range []struct {
+		text  string
+		limit int
+		want  []string
+	}{
+		{"", 10, []string{""}},
+		{"one two three", 8, []string{"one two", "three"}},
+		{"abcdefghijkl", 5, []string{"abcde", "fghij", "kl"}},
+		{"连接跟踪表已满，新连接被丢弃", 14, []string{"连接跟踪表已", "满，新连接被丢", "弃"}},
+		{"已用 97.2 %，剩余 1.2 GiB", 12, []string{"已用 97.2", "%，剩余 1.2", "GiB"}},
+		{"中", 1, []string{"中"}},
+		{"a  b", 80, []string{"a b"}},
+	} {
+		if got := wrap(tt.text, tt.limit); !slices.Equal(got, tt.want) {
+			t.Errorf("wrap(%q, %d) = %q, want %q", tt.text, tt.limit, got, tt.want)
+		}
+	}
+}
