@@ -138,6 +138,23 @@ func (l *Local) SNTP(ctx context.Context, server string) (SNTPAnswer, error) {
 	return SNTPAnswer{Offset: resp.ClockOffset, RTT: resp.RTT, Stratum: int(resp.Stratum)}, nil
 }
 
+// Lookup finds the addresses of a name; an address is its own.
+func (l *Local) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(name); err == nil {
+		return []netip.Addr{a}, nil
+	}
+	ctx, cancel, err := l.asking(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("looking up %s: %w", name, err)
+	}
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	if err != nil {
+		return nil, fmt.Errorf("looking up %s: %w", name, cause(ctx, err))
+	}
+	return addrs, nil
+}
+
 // asking begins a question to the network: it makes sure that one may be asked, and that waiting for the answer ends.
 func (l *Local) asking(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	if l.Offline {
