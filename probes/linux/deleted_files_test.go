@@ -2,8 +2,11 @@ package linux
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
+
+	"github.com/hostmend/hostmend/internal/host"
 )
 
 func TestDeletedFiles(t *testing.T) {
@@ -58,5 +61,36 @@ func TestDeletedFiles(t *testing.T) {
 		{name: "no mounts", want: map[string]string{"(reason)": "mountinfo"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantFacts(t, DeletedFiles, observe(t, DeletedFiles, c.capture), c.want) })
+	}
+}
+
+// TestDeletedFilesOfThisProcess deletes a file that it keeps open.
+func TestDeletedFilesOfThisProcess(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "held")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(make([]byte, 3<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); err != nil { // before that ext4 has not given it blocks
+		t.Fatal(err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		t.Fatal(err)
+	}
+	s := deletedSearch{h: &host.Local{}, seen: map[[2]uint64]bool{}, room: maxDescriptors}
+	s.process(os.Getpid())
+	if len(s.files) != 1 || s.files[0].Path != f.Name() || s.files[0].Bytes < 3<<20 || s.files[0].PID != os.Getpid() {
+		t.Fatalf("found %+v", s.files)
+	}
+	mounts, err := readFilesystems(&host.Local{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts := s.facts(mounts)
+	if len(facts.Filesystems.All) != 1 || facts.Filesystems.All[0].Bytes < 3<<20 || len(facts.Largest.All) != 1 {
+		t.Errorf("summed up to %+v", facts)
 	}
 }
