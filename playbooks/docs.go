@@ -3,6 +3,7 @@ package playbooks
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 )
 
@@ -27,9 +28,7 @@ func Schema() []byte {
 	properties, required := object{}, []string{}
 	for _, k := range keys() {
 		p := object{"description": k.doc}
-		for name, v := range k.schema.(object) {
-			p[name] = v
-		}
+		maps.Copy(p, k.schema.(object))
 		properties[k.name] = p
 		if k.required {
 			required = append(required, k.name)

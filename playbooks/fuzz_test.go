@@ -217,8 +217,7 @@ func differ(t testing.TB, infos []probes.Info, snap *probes.Snapshot, env map[st
 	text := g.bool(2 + int(seed%4))
 	source := "id: x\narea: memory\ntitle: {en: t, zh: t}\nseverity: info\ncovers: [doc/x]\nmanual: {en: m, zh: m}\nevidence: [e]\nwhen: |\n  " + text + "\n"
 	l, err := playbooks.Load(named(source), infos, nil)
-	var problems playbooks.Problems
-	if errors.As(err, &problems) {
+	if problems, ok := errors.AsType[playbooks.Problems](err); ok {
 		for _, p := range problems { // what is known at load is refused
 			for _, ok := range []string{"this is always", "this has no answer, ever", "this reads no fact", "the limit", "nested", "too large"} {
 				if strings.Contains(p.Text, ok) {

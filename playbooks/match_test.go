@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -171,9 +172,11 @@ func TestFor(t *testing.T) {
 	for _, row := range rows {
 		var mem playbooks.Memory
 		var got []string
-		for _, step := range strings.Fields(row.seen) {
-			var minute int
-			fmt.Sscan(step[1:], &minute)
+		for step := range strings.FieldsSeq(row.seen) {
+			minute, err := strconv.Atoi(step[1:])
+			if err != nil {
+				t.Fatal(err)
+			}
 			fact := map[byte]string{'+': "1", '-': "0", '?': "{unreadable: x}"}[step[0]]
 			snap := snapshot(t, "memory.total: "+fact)
 			snap.At = start.Add(time.Duration(minute) * time.Minute)
@@ -504,8 +507,10 @@ func TestSchemaAndSkeleton(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for text, valid := range map[string]bool{`{"id":"x"}`: false, `{"id":"x","title":"t","area":"memory","severity":"info","covers":["a/b"],"when":"a","evidence":["e"],"manual":"m"}`: true,
-		`{"id":"x","title":"t","area":"memories","severity":"info","covers":["a/b"],"when":"a","evidence":["e"],"manual":"m"}`: false} {
+	for text, valid := range map[string]bool{
+		`{"id":"x"}`: false, `{"id":"x","title":"t","area":"memory","severity":"info","covers":["a/b"],"when":"a","evidence":["e"],"manual":"m"}`: true,
+		`{"id":"x","title":"t","area":"memories","severity":"info","covers":["a/b"],"when":"a","evidence":["e"],"manual":"m"}`: false,
+	} {
 		v, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
@@ -541,4 +546,7 @@ func TestSchemaAndSkeleton(t *testing.T) {
 }
 
 // afterComments drops the lines before the id, which `named` looks for.
-func afterComments(s string) string { return s[strings.Index(s, "id: "):] }
+func afterComments(s string) string {
+	_, after, _ := strings.Cut(s, "\nid: ")
+	return "id: " + after
+}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
@@ -321,12 +322,7 @@ func (c *compiler) in(n *ast.BinaryNode, l, r operand) operand {
 			if st != known {
 				return truth(st)
 			}
-			for _, y := range lits {
-				if x == y {
-					return yes
-				}
-			}
-			return no
+			return truthOf(slices.Contains(lits, x))
 		}}
 	}
 	equal := c.comparison(&ast.BinaryNode{Operator: "==", Left: n.Left, Right: n.Right}, l, elem)
@@ -400,7 +396,7 @@ func (c *compiler) matches(n *ast.BinaryNode, l, r operand) operand {
 	pattern := r.lit.Str()
 	tree, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
-		return c.errorf(n.Right, "in the regular expression: %s", err.(*syntax.Error).Code)
+		return c.errorf(n.Right, "in the regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 	}
 	if size := programSize(tree); size > maxPattern {
 		return c.errorf(n.Right, "the regular expression is too large: its repetitions amount to more than %d parts", maxPattern)
