@@ -49,7 +49,7 @@ type nofileLimit struct {
 	Domain    string `fact:"domain" doc:"Whom it is for: a user, @group, or * for everybody but root"`
 	Hard      bool   `fact:"hard" doc:"It sets the hard limit: type hard or -"`
 	Value     int    `fact:"value" unit:"count" doc:"The limit; -1 where it is unlimited"`
-	Unlimited bool   `fact:"unlimited" doc:"Written as unlimited, infinity or -1, which newer pam_limits takes for fs.nr_open"`
+	Unlimited bool   `fact:"unlimited" doc:"Written as unlimited, infinity or -1, which pam_limits takes for fs.nr_open since Linux-PAM 1.5.2"`
 }
 
 func limits(_ context.Context, h host.Host) (limitsFacts, error) {
