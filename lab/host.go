@@ -307,11 +307,12 @@ func (h *Host) tame(cmd *exec.Cmd) {
 	cmd.WaitDelay = time.Second // a child that it left behind may hold its output open
 }
 
-// enterScript joins a host: its control groups first (nsenter does not), then its namespaces.
+// enterScript joins a host: its control groups first, which nsenter leaves out, then its namespaces. In the second version of
+// control groups only leaves take processes; supervisor is the one that nspawn made for itself.
 const enterScript = `
 group=$1 leader=$2
 shift 2
-for g in /sys/fs/cgroup/*/"$group" /sys/fs/cgroup/"$group"/visitors; do
+for g in /sys/fs/cgroup/*/"$group" /sys/fs/cgroup/"$group"/supervisor; do
   [ ! -e "$g/cgroup.procs" ] || echo 0 >"$g/cgroup.procs"
 done
 exec nsenter --target="$leader" --all -- env --chdir=/ "$@"
