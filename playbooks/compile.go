@@ -82,11 +82,12 @@ type compiler struct {
 	params map[string]operand
 	lets   map[string]*letState
 
-	expr  *expression // being compiled
-	loops []*operand  // what # means, innermost last
-	each  *operand    // the for_each element; nil where there is none in sight
-	slots int         // loops so far: each has a frame of its own
-	nodes int         // compiled so far: lists in `let` are compiled anew at each use
+	expr  *expression       // being compiled
+	loops []*operand        // what # means, innermost last
+	each  *operand          // the for_each element; nil where there is none in sight
+	units map[string]string // of the facts with which parameters are compared
+	slots int               // loops so far: each has a frame of its own
+	nodes int               // compiled so far: lists in `let` are compiled anew at each use
 
 	usesElement bool            // the expression reads the for_each element
 	reads       map[string]bool // probe.fact, probe["key"], or probe[*]: what is read

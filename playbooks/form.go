@@ -88,6 +88,7 @@ type Param struct {
 	Default probes.Value
 	Min     probes.Value
 	Max     probes.Value
+	Unit    string // of the fact that it is compared with
 	Why     string
 	Origin  string // of Value: "default", or the overlay
 	at      *node

@@ -283,7 +283,7 @@ func (p *playbook) traceOne(m *machine, part clause) (Clause, []sighting) {
 	}
 	for _, name := range part.params {
 		i := slices.IndexFunc(p.Params, func(q Param) bool { return q.Name == name })
-		c.Facts = append(c.Facts, Fact{Path: "params." + name, Value: p.Params[i].Value, Type: &probes.Type{Kind: p.Params[i].kind()}})
+		c.Facts = append(c.Facts, Fact{Path: "params." + name, Value: p.Params[i].Value, Type: &probes.Type{Kind: p.Params[i].kind()}, Unit: p.Params[i].Unit})
 	}
 	if c.Verdict == Unknown {
 		missing := missingOf(seen)
@@ -391,6 +391,8 @@ func (p *playbook) choose(m *machine) (steps []Step, withheld []string) {
 			case no:
 				continue
 			case yes:
+			case truth(absent): // the host does not have what the step is for
+				continue
 			default:
 				withheld = append(withheld, fmt.Sprintf("%s: it is not known whether %s", s.action.Name, strings.TrimSpace(s.text)))
 				continue

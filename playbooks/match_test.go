@@ -107,6 +107,9 @@ func TestLetAndParamsAreShown(t *testing.T) {
 	if diff := cmp.Diff(want, seen(d.Findings[0].Clauses)); diff != "" {
 		t.Error(diff)
 	}
+	if p := load(t, filesystemFull).Playbooks()[0].Params[0]; p.Unit != "%" {
+		t.Errorf("params.full is compared with a percentage, and its unit is %q", p.Unit)
+	}
 	if f := d.Findings[0]; f.Severity != playbooks.Warning || f.Title.ZH == "" || f.Evidence[0].EN != "990 of 1000 entries used, unknown/s dropped" || f.Steps[0].Writes[0] != "sysctl:net.netfilter.nf_conntrack_max=2000" {
 		t.Errorf("%+v", f)
 	}

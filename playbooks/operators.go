@@ -134,8 +134,19 @@ func (c *compiler) junction(n *ast.BinaryNode, l, r operand) operand {
 	}}
 }
 
+// learnUnit notes that a parameter is compared with what has a unit.
+func (c *compiler) learnUnit(n ast.Node, with operand) {
+	if m, ok := n.(*ast.MemberNode); ok && with.unit != "" {
+		if id, ok := m.Node.(*ast.IdentifierNode); ok && id.Value == "params" {
+			c.units[m.Property.(*ast.StringNode).Value] = with.unit
+		}
+	}
+}
+
 func (c *compiler) comparison(n *ast.BinaryNode, l, r operand) operand {
 	op := n.Operator
+	c.learnUnit(n.Left, r)
+	c.learnUnit(n.Right, l)
 	switch {
 	case l.is(probes.Int) && r.is(probes.Int):
 		if l.n != nil || r.n != nil {

@@ -99,7 +99,7 @@ type change struct {
 // compilePlaybook compiles a playbook with the given values of its parameters; what is wrong is recorded in the form's source.
 func compilePlaybook(f *form, params []Param, ch change) *playbook {
 	p := &playbook{form: f}
-	c := &compiler{schema: f.schema, file: f, params: map[string]operand{}, lets: map[string]*letState{}, reads: map[string]bool{}, condition: map[string]bool{}}
+	c := &compiler{schema: f.schema, file: f, params: map[string]operand{}, lets: map[string]*letState{}, units: map[string]string{}, reads: map[string]bool{}, condition: map[string]bool{}}
 	for i := range params {
 		o := literal(params[i].Value)
 		c.params[params[i].Name] = o
@@ -109,6 +109,10 @@ func compilePlaybook(f *form, params []Param, ch change) *playbook {
 	}
 	p.compile(c)
 	p.slots = c.slots
+	params = slices.Clone(params)
+	for i := range params {
+		params[i].Unit = c.units[params[i].Name]
+	}
 	p.describe(params, ch)
 	p.reads, p.condition = sorted(slices.Collect(maps.Keys(c.reads))), sorted(slices.Collect(maps.Keys(c.condition)))
 	if len(f.src.problems) == 0 {
