@@ -133,8 +133,10 @@ func readMeminfo(h host.Files) (meminfo, error) {
 		}
 		m[key] = v
 	}
-	for _, key := range []string{"MemTotal", "MemFree", "Buffers", "Cached", "AnonPages", "Shmem", "Dirty", "Writeback", "Slab", "SReclaimable",
-		"SUnreclaim", "PageTables", "Committed_AS", "CommitLimit", "SwapTotal", "SwapFree"} {
+	for _, key := range []string{
+		"MemTotal", "MemFree", "Buffers", "Cached", "AnonPages", "Shmem", "Dirty", "Writeback", "Slab", "SReclaimable",
+		"SUnreclaim", "PageTables", "Committed_AS", "CommitLimit", "SwapTotal", "SwapFree",
+	} {
 		if _, ok := m[key]; !ok {
 			return nil, fmt.Errorf("reading %s: no %s in %d lines", name, key, n)
 		}
@@ -165,8 +167,10 @@ func (m meminfo) available() int {
 // unaccounted is what is in use and in none of the disjoint parts that /proc/meminfo lists.
 func (m meminfo) unaccounted() int {
 	rest := m["MemTotal"]
-	for _, part := range []string{"MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "Slab", "KernelStack", "PageTables", "SecPageTables",
-		"Percpu", "Hugetlb", "Bounce"} {
+	for _, part := range []string{
+		"MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "Slab", "KernelStack", "PageTables", "SecPageTables",
+		"Percpu", "Hugetlb", "Bounce",
+	} {
 		rest -= m[part]
 	}
 	return max(0, rest)

@@ -40,6 +40,7 @@ Hugepagesize:       2048 kB
 
 func TestMemory(t *testing.T) {
 	newer := strings.Replace(meminfo310, "Buffers:", "MemAvailable:    2500000 kB\nPercpu:             2000 kB\nHugetlb:          614400 kB\nBuffers:", 1)
+	before, _, _ := strings.Cut(meminfo310, "HugePages")
 	for _, c := range []struct {
 		name, meminfo string
 		want          map[string]string
@@ -53,7 +54,7 @@ func TestMemory(t *testing.T) {
 		{"Linux 5.4", newer, map[string]string{"available": "2560000000", "percpu": "2048000", "unaccounted": "341606400"}},
 		{"without swap", strings.NewReplacer("SwapTotal:       2000000", "SwapTotal: 0", "SwapFree:        1500000", "SwapFree: 0").Replace(meminfo310),
 			map[string]string{"swap_total": "0", "swap_used_pct": "null"}},
-		{"without huge pages", meminfo310[:strings.Index(meminfo310, "HugePages")], map[string]string{"hugepages": "null"}},
+		{"without huge pages", before, map[string]string{"hugepages": "null"}},
 		{"without a needed line", strings.Replace(meminfo310, "SUnreclaim", "Sunreclaim", 1), map[string]string{"(reason)": "no SUnreclaim"}},
 		{"absurd", strings.Replace(meminfo310, "MemFree:         1000000", "MemFree:         9000000", 1), map[string]string{"(reason)": "cannot be"}},
 		{"not a number", strings.Replace(meminfo310, "1000000 kB", "lots", 1), map[string]string{"(reason)": "reading /proc/meminfo: line 2"}},

@@ -182,8 +182,15 @@ func parseProcess(line string) (process, error) {
 		into *int
 		text string
 	}{
-		{&p.pid, strings.TrimSpace(line[:open])}, {&p.ppid, f[1]}, {&flags, f[6]}, {&user, f[11]}, {&system, f[12]}, {&p.nice, f[16]},
-		{&p.threads, f[17]}, {&rss, f[21]}, {&p.policy, f[38]},
+		{&p.pid, strings.TrimSpace(line[:open])},
+		{&p.ppid, f[1]},
+		{&flags, f[6]},
+		{&user, f[11]},
+		{&system, f[12]},
+		{&p.nice, f[16]},
+		{&p.threads, f[17]},
+		{&rss, f[21]},
+		{&p.policy, f[38]},
 	} {
 		var err error
 		if *x.into, err = strconv.Atoi(x.text); err != nil {
