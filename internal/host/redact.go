@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unicode"
 )
 
 // Redacted is h without its secrets. Every answer goes through here before a probe sees it, so that facts, reports and captures
@@ -269,9 +268,7 @@ func secretName(name string) bool {
 
 // lines redacts what patterns find. It goes line by line, so that only lines with a hint of a secret cost a regular expression.
 func (s *scrubber) lines(text string) string {
-	if strings.Contains(text, "-----BEGIN ") {
-		text = s.replace(pem, text)
-	}
+	text = s.pem(text)
 	var b strings.Builder
 	kept := 0 // text[:kept] is in b
 	for from := 0; from < len(text); {
@@ -289,6 +286,71 @@ func (s *scrubber) lines(text string) string {
 	}
 	b.WriteString(text[kept:])
 	return b.String()
+}
+
+// pem removes the contents of PEM blocks, RFC 7468: private keys, and whatever else is wrapped so. Line breaks may be written out as in
+// JSON. A block without an end goes as far as base64 does.
+func (s *scrubber) pem(text string) string {
+	const begin, end, dashes = "-----BEGIN ", "-----END ", "-----"
+	var b strings.Builder
+	kept, at, closed := 0, 0, true
+	for {
+		i := strings.Index(text[at:], begin)
+		if i < 0 {
+			break
+		}
+		at += i + len(begin)
+		label := strings.Index(text[at:min(len(text), at+maxLabel)], dashes)
+		if label < 0 {
+			continue
+		}
+		from := at + label + len(dashes)
+		to := -1
+		if closed { // looked for once: without any further end there is none for the next block either
+			to = strings.Index(text[from:], end)
+			closed = to >= 0
+		}
+		if to < 0 {
+			to = len(text[from:]) - len(strings.TrimLeftFunc(text[from:], func(r rune) bool {
+				return r < 0x80 && isBase64(byte(r)) && r != '-' || r == '\\' || r == '\r' || r == '\n'
+			}))
+		}
+		body := text[from : from+to]
+		at = from + to
+		lead, trail := edges(body)
+		if inner := body[lead:trail]; inner != "" && !strings.HasPrefix(text[from+lead:], gone) {
+			s.count("PEM block")
+			b.WriteString(text[kept : from+lead])
+			b.WriteString(gone)
+			kept = from + trail
+		}
+	}
+	if kept == 0 {
+		return text
+	}
+	b.WriteString(text[kept:])
+	return b.String()
+}
+
+// maxLabel is longer than what stands behind BEGIN: "ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK".
+const maxLabel = 64
+
+// edges finds what is between the line breaks around a block's contents.
+func edges(body string) (from, to int) {
+	to = len(body)
+	for _, br := range []string{"\r\n", "\n", `\n`} {
+		if strings.HasPrefix(body, br) {
+			from = len(br)
+			break
+		}
+	}
+	for _, br := range []string{"\r\n", "\n", `\n`} {
+		if strings.HasSuffix(body[from:], br) {
+			to -= len(br)
+			break
+		}
+	}
+	return from, to
 }
 
 // maxChunk bounds what one hint makes the patterns read: `nft -j` writes megabytes in one line.
@@ -319,12 +381,12 @@ func (s *scrubber) line(line string) string {
 	return s.blobs(line)
 }
 
-// pattern is a form of secrets. Its first group, if it has one, comes before the secret and stays, the last one comes after.
+// pattern is a form of secrets. Its first group comes before the secret and stays, the second is the secret, the third comes after it.
 type pattern struct {
 	what  string
 	hints uint32 // any of these must be in the line
 	re    *regexp.Regexp
-	by    func(groups []string) string // nil: first group, gone, last group
+	by    func(groups []string) string // nil: the first group, gone, the third
 }
 
 func (s *scrubber) replace(p *pattern, text string) string {
@@ -358,13 +420,13 @@ func (p *pattern) replacement(groups []string) string {
 	if p.by != nil {
 		return p.by(groups)
 	}
-	switch n := len(groups) - 1; n {
-	case 0:
-		return gone
+	switch len(groups) {
 	case 1:
-		return groups[1] + gone
+		return gone
+	case 4:
+		return groups[1] + gone + groups[3]
 	default:
-		return groups[1] + gone + groups[n]
+		return groups[1] + gone
 	}
 }
 
@@ -442,8 +504,25 @@ var hints = []struct {
 	{"ya29.", hintToken},
 	{"age-secret-key-", hintToken},
 	{"sq0", hintToken},
-	{"$", hintHash},
+	{"$1$", hintHash},
+	{"$2", hintHash},
+	{"$5", hintHash},
+	{"$6", hintHash},
+	{"$7", hintHash},
+	{"$y", hintHash},
+	{"$gy", hintHash},
+	{"$md5", hintHash},
+	{"$sha1", hintHash},
+	{"$apr1", hintHash},
+	{"$p$", hintHash},
+	{"$h$", hintHash},
+	{"$s$", hintHash},
+	{"$argon2", hintHash},
+	{"$scrypt", hintHash},
+	{"$pbkdf2", hintHash},
 	{"{ss", hintHash},
+	{"{sm", hintHash},
+	{"{sha", hintHash},
 	{"{crypt}", hintHash},
 	{"ssh-", hintSSH},
 	{"ecdsa-", hintSSH},
@@ -454,42 +533,43 @@ var hints = []struct {
 // hintsIn finds the hints in a line with one pass.
 func hintsIn(line string) uint32 {
 	var found uint32
-	for i := range len(line) {
-		for _, h := range hintsByFirst[line[i]] {
-			if found&hints[h].hint != hints[h].hint && len(line)-i >= len(hints[h].text) && strings.EqualFold(line[i:i+len(hints[h].text)], hints[h].text) {
-				found |= hints[h].hint
+	for i := 0; i+1 < len(line); i++ {
+		if !hintPairs[line[i]][line[i+1]] {
+			continue
+		}
+		for _, h := range hints {
+			if found&h.hint != h.hint && len(line)-i >= len(h.text) && strings.EqualFold(line[i:i+len(h.text)], h.text) {
+				found |= h.hint
 			}
 		}
 	}
 	return found
 }
 
-// hintsByFirst are the hints by their first letter, small and capital.
-var hintsByFirst = func() (by [256][]uint8) {
-	for i, h := range hints {
-		c := h.text[0]
-		by[c] = append(by[c], uint8(i))
-		if up := byte(unicode.ToUpper(rune(c))); up != c {
-			by[up] = append(by[up], uint8(i))
+// hintPairs are the two letters with which a hint begins, small and capital; nearly no place of a text has them.
+var hintPairs = func() (pairs [256][256]bool) {
+	for _, h := range hints {
+		for _, a := range bothCases(h.text[0]) {
+			for _, b := range bothCases(h.text[1]) {
+				pairs[a][b] = true
+			}
 		}
 	}
-	return by
+	return pairs
 }()
+
+func bothCases(c byte) []byte {
+	if c >= 'a' && c <= 'z' {
+		return []byte{c, c - 'a' + 'A'}
+	}
+	return []byte{c}
+}
 
 // A value is in quotes (also escaped ones, as in JSON within JSON), or ends at white space.
 const value = `(?:\\"(?:[^"\\]|\\[^"])*\\"|"(?:[^"\\]|\\.)*(?:"|$)|'[^']*(?:'|$)|[^\s"'\x00]+)`
 
-// pem is a block of PEM, RFC 7468: private keys, and whatever else is wrapped so. The line breaks may be written out as in JSON. A block
-// without an end goes to the end of the text. The public kinds are not worth telling apart.
-var pem = &pattern{what: "PEM block", re: regexp.MustCompile(`(-----BEGIN [A-Z0-9 ]+-----(?:\r?\n|\\n|\s)?)(?s:[^-]*?)((?:\r?\n|\\n|\s)?-----END [A-Z0-9 ]+-----|\z|-)`), by: func(g []string) string {
-	if strings.TrimSpace(strings.TrimPrefix(strings.TrimSuffix(g[0], g[2]), g[1])) == gone {
-		return g[0]
-	}
-	return g[1] + gone + g[2]
-}}
-
 var patterns = []pattern{
-	{"environment variable", hintEnvironment, regexp.MustCompile(`(?m)^(\s*Environment=).+?(\r?)$`), nil},
+	{"environment variable", hintEnvironment, regexp.MustCompile(`(?m)^(\s*Environment=)(.+?)(\r?)$`), nil},
 	{"SSH key", hintSSH, regexp.MustCompile(`\b((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ +)(AAAA[A-Za-z0-9+/]+=*)`), func(g []string) string {
 		return g[1] + "<redacted " + fingerprint(g[2]) + ">"
 	}},
@@ -519,7 +599,7 @@ var patterns = []pattern{
 	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token)(?: for [\w@.-]+)? (?:is|was|set to|changed to) )(` + value + `)`), sentenceValue},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token) )("[^"]+"|'[^']+')`), nil},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:requirepass|masterauth|login \S+ password) +)(` + value + `)`), nil},
-	{"secret value", hintName, regexp.MustCompile(`(?i)(<([\w-]*(?:password|passwd|secret|token)[\w-]*)>)[^<]+(</)`), nil},
+	{"secret value", hintName, regexp.MustCompile(`(?i)(<[\w-]*(?:password|passwd|secret|token)[\w-]*>)([^<]+)(</)`), nil},
 	{"secret value", hintIdentified, regexp.MustCompile(`(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?)(` + value + `)`), nil},
 }
 
