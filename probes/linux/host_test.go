@@ -54,14 +54,20 @@ kthreadd
 		{"in systemd-nspawn", hostCapture + "-- /run/systemd/container --\nsystemd-nspawn\n-- /proc/sys/kernel/arch --\naarch64\n", map[string]string{
 			"container": "true", "container_kind": `"systemd-nspawn"`, "arch": `"aarch64"`,
 		}},
-		{"in a container that only its environment tells", hostCapture + "-- /proc/1/environ [quoted] --\n" + quote("A=b\x00container=lxc\x00"),
-			map[string]string{"container_kind": `"lxc"`}},
-		{"a virtual machine made of an image of Docker's", hostCapture + "-- /.dockerenv --\n-- /proc/2/comm --\nkthreadd\n",
-			map[string]string{"container": "false"}},
+		{
+			"in a container that only its environment tells", hostCapture + "-- /proc/1/environ [quoted] --\n" + quote("A=b\x00container=lxc\x00"),
+			map[string]string{"container_kind": `"lxc"`},
+		},
+		{
+			"a virtual machine made of an image of Docker's", hostCapture + "-- /.dockerenv --\n-- /proc/2/comm --\nkthreadd\n",
+			map[string]string{"container": "false"},
+		},
 		{"a kernel without a version", hostCapture + "-- /proc/sys/kernel/osrelease --\nlinux\n", map[string]string{"(reason)": "does not begin with a version"}},
 		{"an absurd uptime", hostCapture + "-- /proc/uptime --\n-5 1\n", map[string]string{"(reason)": "reading /proc/uptime"}},
-		{"os-release denied", hostCapture + "-- /etc/os-release !permission --\n",
-			map[string]string{"os": `{"unreadable":"open /etc/os-release: permission denied"}`, "cpus": "2"}},
+		{
+			"os-release denied", hostCapture + "-- /etc/os-release !permission --\n",
+			map[string]string{"os": `{"unreadable":"open /etc/os-release: permission denied"}`, "cpus": "2"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantFacts(t, Host, observe(t, Host, c.capture), c.want) })
 	}
@@ -73,8 +79,14 @@ func TestKernelVersion(t *testing.T) {
 		major, minor int
 		ok           bool
 	}{
-		{"3.10.0-1160.el7.x86_64", 3, 10, true}, {"6.18-rc1", 6, 18, true}, {"2.6.32", 2, 6, true}, {"6.18", 6, 18, true},
-		{"", 0, 0, false}, {"six.1", 0, 0, false}, {"6", 0, 0, false}, {"6.1000", 0, 0, false},
+		{"3.10.0-1160.el7.x86_64", 3, 10, true},
+		{"6.18-rc1", 6, 18, true},
+		{"2.6.32", 2, 6, true},
+		{"6.18", 6, 18, true},
+		{"", 0, 0, false},
+		{"six.1", 0, 0, false},
+		{"6", 0, 0, false},
+		{"6.1000", 0, 0, false},
 	} {
 		major, minor, err := kernelVersion(c.release)
 		if major != c.major || minor != c.minor || (err == nil) != c.ok {

@@ -37,8 +37,10 @@ func TestKernelLog(t *testing.T) {
 {"MESSAGE":"INFO: task java:71 blocked for more than 120 seconds.","PRIORITY":"3","SYSLOG_FACILITY":"0","_SOURCE_MONOTONIC_TIMESTAMP":"940000000","__MONOTONIC_TIMESTAMP":"940000100"}
 `, map[string]string{"records": "3", "warnings": "1", "reaches_back": `"16m38s"`, "events[hung_task/java].last_age": `"1m0s"`}},
 		{"a container without a log", uptime1000, map[string]string{"(reason)": "there is no kernel log here"}},
-		{"everything denied", uptime1000 + "-- /dev/kmsg !permission --\n-- $ journalctl -k -b -q --no-pager -o json -n 2000 [exit 1] --\n",
-			map[string]string{"(reason)": "permission denied"}},
+		{
+			"everything denied", uptime1000 + "-- /dev/kmsg !permission --\n-- $ journalctl -k -b -q --no-pager -o json -n 2000 [exit 1] --\n",
+			map[string]string{"(reason)": "permission denied"},
+		},
 		{"cut short", uptime1000 + "-- /dev/kmsg [quoted] --\n" + quote("5,0,0,-;Linux\n6,1,"), map[string]string{"(reason)": "cut short"}},
 		{"not a record", uptime1000 + "-- /dev/kmsg --\nLinux version\n", map[string]string{"(reason)": "is not a record"}},
 		{"another machine's uptime", uptime1000 + "-- /dev/kmsg --\n6,1,5000000000,-;hello\n", map[string]string{"(reason)": "not the same machine's"}},

@@ -53,8 +53,10 @@ root soft nofile 65535
 			"files_open": "900", "nofile": `{"unreadable":"open /etc/security/limits.conf: permission denied"}`,
 		}},
 		{"two numbers", strings.Replace(limitsCapture, "900	0	1000", "900 1000", 1), map[string]string{"(reason)": "reading /proc/sys/fs/file-nr"}},
-		{"a number cut short", strings.Replace(limitsCapture, "-- /proc/sys/fs/nr_open --\n1048576\n", "-- /proc/sys/fs/nr_open [quoted] --\n\"1048\"\n", 1),
-			map[string]string{"(reason)": "reading /proc/sys/fs/nr_open: the line is cut short"}},
+		{
+			"a number cut short", strings.Replace(limitsCapture, "-- /proc/sys/fs/nr_open --\n1048576\n", "-- /proc/sys/fs/nr_open [quoted] --\n\"1048\"\n", 1),
+			map[string]string{"(reason)": "reading /proc/sys/fs/nr_open: the line is cut short"},
+		},
 		{"no nr_open", strings.Replace(limitsCapture, "nr_open", "no_open", 1), map[string]string{"(reason)": "/proc/sys/fs/nr_open"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantFacts(t, Limits, observe(t, Limits, c.capture), c.want) })

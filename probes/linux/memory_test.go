@@ -52,8 +52,10 @@ func TestMemory(t *testing.T) {
 			"hugepages.idle_bytes": "524288000", "hugepages.idle_pct": "6.4",
 		}},
 		{"Linux 5.4", newer, map[string]string{"available": "2560000000", "percpu": "2048000", "unaccounted": "341606400"}},
-		{"without swap", strings.NewReplacer("SwapTotal:       2000000", "SwapTotal: 0", "SwapFree:        1500000", "SwapFree: 0").Replace(meminfo310),
-			map[string]string{"swap_total": "0", "swap_used_pct": "null"}},
+		{
+			"without swap", strings.NewReplacer("SwapTotal:       2000000", "SwapTotal: 0", "SwapFree:        1500000", "SwapFree: 0").Replace(meminfo310),
+			map[string]string{"swap_total": "0", "swap_used_pct": "null"},
+		},
 		{"without huge pages", before, map[string]string{"hugepages": "null"}},
 		{"without a needed line", strings.Replace(meminfo310, "SUnreclaim", "Sunreclaim", 1), map[string]string{"(reason)": "no SUnreclaim"}},
 		{"absurd", strings.Replace(meminfo310, "MemFree:         1000000", "MemFree:         9000000", 1), map[string]string{"(reason)": "cannot be"}},

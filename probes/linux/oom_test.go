@@ -44,8 +44,10 @@ func TestOOM(t *testing.T) {
 			"victims":    `{"unreadable":"open /dev/kmsg: permission denied; running [\"journalctl\" \"-k\" \"-b\" \"-q\" \"--no-pager\" \"-o\" \"json\" \"-n\" \"2000\"]: file does not exist"}`,
 		}},
 		{"a container without a log or a count", vmstat + uptime1000, map[string]string{"(reason)": "no kernel log"}},
-		{"a container in which nobody was killed", vmstat + uptime1000 + "-- /sys/fs/cgroup/memory/memory.oom_control --\noom_kill_disable 0\nunder_oom 0\noom_kill 0\n",
-			map[string]string{"in_container": "0", "victims": "[]", "logged": "0"}},
+		{
+			"a container in which nobody was killed", vmstat + uptime1000 + "-- /sys/fs/cgroup/memory/memory.oom_control --\noom_kill_disable 0\nunder_oom 0\noom_kill 0\n",
+			map[string]string{"in_container": "0", "victims": "[]", "logged": "0"},
+		},
 		{"a container in which somebody was", vmstat + uptime1000 + "-- /sys/fs/cgroup/memory.events --\nlow 0\noom 3\noom_kill 3\n", map[string]string{
 			"in_container": "3", "logged": `{"unreadable":"there is no kernel log here; its control group counts 3 kills"}`,
 		}},

@@ -24,18 +24,24 @@ func TestOpenFiles(t *testing.T) {
 		name, capture string
 		want          map[string]string
 	}{
-		{"the fullest of a name, and its unit", descriptors(1, "systemd", 128, "1024", 90) + descriptors(70, "nginx", 1024, "1024", 600) +
-			descriptors(71, "nginx", 1024, "1024", 1000) + descriptors(72, "java", 512, "65536", 400) +
-			"-- /proc/71/cgroup --\n0::/system.slice/nginx.service\n",
-			map[string]string{"near_limit": `[{"command":"nginx","pid":71,"open":1000,"limit":1024,"pct":97.65625,"unit":"nginx.service"}]`}},
+		{
+			"the fullest of a name, and its unit", descriptors(1, "systemd", 128, "1024", 90) + descriptors(70, "nginx", 1024, "1024", 600) +
+				descriptors(71, "nginx", 1024, "1024", 1000) + descriptors(72, "java", 512, "65536", 400) +
+				"-- /proc/71/cgroup --\n0::/system.slice/nginx.service\n",
+			map[string]string{"near_limit": `[{"command":"nginx","pid":71,"open":1000,"limit":1024,"pct":97.65625,"unit":"nginx.service"}]`},
+		},
 		{"a table that was once large", descriptors(70, "nginx", 1024, "1024", 20), map[string]string{"near_limit": "[]"}},
 		{"no limit", descriptors(70, "nginx", 1024, "unlimited", 600), map[string]string{"near_limit": "[]"}},
 		{"a zombie has no table", "-- /proc/70/status --\nName:	x\nState:	Z (zombie)\n", map[string]string{"near_limit": "[]"}},
-		{"another user's process", descriptors(70, "nginx", 1024, "1024", 0) + "-- /proc/70/fd/ !permission --\n",
-			map[string]string{"near_limit": `{"unreadable":"open /proc/70/fd: permission denied"}`}},
+		{
+			"another user's process", descriptors(70, "nginx", 1024, "1024", 0) + "-- /proc/70/fd/ !permission --\n",
+			map[string]string{"near_limit": `{"unreadable":"open /proc/70/fd: permission denied"}`},
+		},
 		{"cut short", "-- /proc/70/status [quoted] --\n" + quote("Name:	nginx\nFDSi"), map[string]string{"(reason)": "reading /proc/70/status"}},
-		{"limits without the line", strings.Replace(descriptors(70, "nginx", 1024, "1024", 600), "Max open files", "Max open pipes", 1),
-			map[string]string{"(reason)": "no open files in it"}},
+		{
+			"limits without the line", strings.Replace(descriptors(70, "nginx", 1024, "1024", 600), "Max open files", "Max open pipes", 1),
+			map[string]string{"(reason)": "no open files in it"},
+		},
 		{"not a number", descriptors(70, "nginx", 1024, "many", 600), map[string]string{"(reason)": "reading /proc/70/limits"}},
 		{"no processes", "-- /proc/uptime --\n1 1\n", map[string]string{"(reason)": "no processes"}},
 	} {
