@@ -443,10 +443,12 @@ const (
 	hintIdentified
 )
 
-var hints = []struct {
+type hint struct {
 	text string
 	hint uint32
-}{
+}
+
+var hints = []hint{
 	{"pass", hintName},
 	{"pwd", hintName},
 	{"secret", hintName},
@@ -534,10 +536,7 @@ var hints = []struct {
 func hintsIn(line string) uint32 {
 	var found uint32
 	for i := 0; i+1 < len(line); i++ {
-		if !hintPairs[line[i]][line[i+1]] {
-			continue
-		}
-		for _, h := range hints {
+		for _, h := range hintsByPair[hintPairs[line[i]][line[i+1]]] {
 			if found&h.hint != h.hint && len(line)-i >= len(h.text) && strings.EqualFold(line[i:i+len(h.text)], h.text) {
 				found |= h.hint
 			}
@@ -546,16 +545,24 @@ func hintsIn(line string) uint32 {
 	return found
 }
 
-// hintPairs are the two letters with which a hint begins, small and capital; nearly no place of a text has them.
-var hintPairs = func() (pairs [256][256]bool) {
+// hintsByPair are the hints by the two letters that they begin with, small or capital, and hintPairs where each pair's lie; nearly
+// no place of a text has such a pair, which lie at 0.
+var hintPairs, hintsByPair = func() (pairs [256][256]uint8, by [][]hint) {
+	by = [][]hint{nil}
 	for _, h := range hints {
-		for _, a := range bothCases(h.text[0]) {
-			for _, b := range bothCases(h.text[1]) {
-				pairs[a][b] = true
+		at := pairs[h.text[0]][h.text[1]]
+		if at == 0 {
+			at = uint8(len(by))
+			by = append(by, nil)
+			for _, a := range bothCases(h.text[0]) {
+				for _, b := range bothCases(h.text[1]) {
+					pairs[a][b] = at
+				}
 			}
 		}
+		by[at] = append(by[at], h)
 	}
-	return pairs
+	return pairs, by
 }()
 
 func bothCases(c byte) []byte {
