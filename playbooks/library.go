@@ -55,10 +55,8 @@ func Load(files []File, infos []probes.Info, actions []Action) (*Library, error)
 	var forms []*form
 	for _, file := range files {
 		src := newSource(file)
-		f := readForm(src, s)
-		var p *playbook
+		f, p := read(src, s)
 		if f != nil {
-			p = compilePlaybook(f, f.params, change{})
 			forms = append(forms, f)
 		}
 		if len(src.problems) == 0 {
@@ -70,6 +68,19 @@ func Load(files []File, infos []probes.Info, actions []Action) (*Library, error)
 		problems = append(problems, src.problems...)
 	}
 	return l, problems.err()
+}
+
+// read reads and compiles one file. Two parsers that are not ours see it first: a panic in them is one file's problem.
+func read(src *source, s *schema) (f *form, p *playbook) {
+	defer func() {
+		if r := recover(); r != nil {
+			src.errorf(-1, "[unexpected] reading the file failed: %v", r)
+		}
+	}()
+	if f = readForm(src, s); f != nil {
+		p = compilePlaybook(f, f.params, change{})
+	}
+	return f, p
 }
 
 // index makes what concerns all playbooks, and returns the sources in which it found problems.

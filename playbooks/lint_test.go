@@ -87,6 +87,12 @@ func TestLint(t *testing.T) {
 		{"do: conntrack.limit", "do: journal.vacuum", "18:12", "has no argument"},
 		{"{min(conntrack.max * 2, room)}", "{min(conntrack.max * 2, room)", "18:18", "this { is not closed"},
 		{"{conntrack.count} of", "{conntrack.coun} of", "14:24", `did you mean "count"?`},
+		{"{conntrack.count} of", "{filesystems.mounts} of", "14:14", "map(list, .NAME)"},
+		{"{min(conntrack.max * 2, room)}", "{units.failed}", "18:19", "wants a whole number, and this is a list of texts"},
+		{"let:\n", "for_each: {x: '[\"a\"]'}\nlet:\n", "10:16", "this one is written out"},
+		{"let:\n", "for_each: {x: units.failed}\nlet:\n", "14:7", "this does not look at x"},
+		{"let:\n", "for_each: {x: 'map(units.failed, len(#))'}\nlet:\n", "10:16", "have no key"},
+		{"conntrack.max > 0", "not conntrack.max > 0", "13:7", "not (a > b)"},
 		{"{conntrack.count} of", "{conntrack} of", "14:14", "a text cannot show a set of facts"},
 
 		// YAML.

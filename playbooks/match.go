@@ -62,7 +62,7 @@ func (l *Library) Match(snap *probes.Snapshot, mem *Memory) Diagnosis {
 	m := l.machine(snap)
 	d := &diagnosis{lib: l, machine: m, mem: mem}
 	for _, p := range l.playbooks {
-		d.judge(p)
+		d.safely(p)
 	}
 	d.explain()
 	return d.Diagnosis
@@ -103,6 +103,20 @@ func (p *playbook) verdicts(m *machine, visit func(object string, t truth)) (ove
 		return true
 	})
 	return or(overall, rest(more, st)), objects, more
+}
+
+// safely judges a playbook; a bug of ours in it must not cost the others' answers.
+func (d *diagnosis) safely(p *playbook) {
+	checks := len(d.Checks)
+	defer func() {
+		if r := recover(); r != nil {
+			d.machine.trace = nil
+			u := Unanswered{Playbook: p.ID, Area: p.Area, Title: p.Title, Reason: fmt.Sprintf("[unexpected] judging it failed: %v", r)}
+			d.Unknown = append(d.Unknown, u)
+			d.Checks = append(d.Checks[:checks], Check{Playbook: p.ID, Area: p.Area, Title: p.Title, Reason: u.Reason})
+		}
+	}()
+	d.judge(p)
 }
 
 // judge adds what one playbook makes of the snapshot.

@@ -235,7 +235,9 @@ func eachOf(e *expression, o operand) *seq {
 	switch {
 	case !o.is(probes.List):
 		e.errorf(0, "for_each wants a list, and this is %s", words(o.typ))
-	case o.typ.Elem.Kind == probes.String && o.q.elem.s != nil:
+	case o.q.label == nil:
+		e.errorf(0, "for_each wants a list of what was found on the host, and this one is written out")
+	case o.typ.Elem.Kind == probes.String:
 		return o.q
 	case o.typ.Elem.Kind != probes.Struct || o.q.keyField < 0:
 		e.errorf(0, "the elements of this list have no key by which a finding could be named")
@@ -389,6 +391,11 @@ func (c *compiler) argument(action *Action, raw rawArg) argument {
 	switch {
 	case raw.spec.Kind == probes.String && !literalText:
 		a.text = c.template(raw.text)
+		for _, p := range a.text.pieces {
+			if p.op.is(probes.List) {
+				raw.at.errorf("a list cannot stand within the argument %s", raw.spec.Name)
+			}
+		}
 		return a
 	case !literalText:
 		raw.at.errorf("the argument %s of %s wants %s: write {expression} alone", raw.spec.Name, action.Name, kindWords(raw.spec.Kind))

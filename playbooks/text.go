@@ -121,6 +121,10 @@ func (c *compiler) template(t *rawText) template {
 			p.expr.errorf(0, "a text cannot show %s: name one of its facts", words(o.typ))
 			continue
 		}
+		if o.is(probes.List) && (o.typ.Elem.Kind >= probes.List) {
+			p.expr.errorf(0, "a text cannot show a list of these: name one fact of each, map(list, .NAME)")
+			continue
+		}
 		if o.ok() {
 			out.pieces = append(out.pieces, piece{op: o, element: c.usesElement})
 		}
