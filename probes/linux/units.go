@@ -64,7 +64,8 @@ const unitProperties = "Id,Description,LoadState,ActiveState,SubState,Result,Typ
 const (
 	maxUnits     = 100 // asked for
 	maxUnitLogs  = 3   // read; journalctl takes 10 ms and more each
-	unitLogLines = 5
+	unitLogLines = 5   // kept
+	unitLogRead  = 20  // looked at: systemd itself adds five lines to every restart
 )
 
 func units(ctx context.Context, h host.Host) (unitsFacts, error) {
@@ -214,18 +215,40 @@ func (f *unitsFacts) readLogs(ctx context.Context, h host.Host) {
 				continue
 			}
 			left--
-			out, err := h.Run(ctx, "journalctl", "-u", u.Name, "-n", strconv.Itoa(unitLogLines), "-o", "cat", "--no-pager", "-q")
+			out, err := h.Run(ctx, "journalctl", "-u", u.Name, "-n", strconv.Itoa(unitLogRead), "-o", "cat", "--no-pager", "-q")
 			if err != nil || out.Exit != 0 {
 				continue
 			}
-			for line := range strings.Lines(string(out.Stdout)) {
-				if line = strings.TrimSpace(line); line != "" {
-					u.Log = append(u.Log, redactLine(line))
-				}
-			}
+			u.Log = lastWords(u.Name, string(out.Stdout))
 		}
 	}
 }
+
+// lastWords keeps the end of a unit's log: what its own processes said, and only where they said nothing what systemd says of it.
+func lastWords(unit, text string) []string {
+	var own, all []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		all = append(all, line)
+		if !strings.HasPrefix(line, unit+": ") && !ofSystemd.MatchString(line) {
+			own = append(own, line)
+		}
+	}
+	if len(own) == 0 {
+		own = all
+	}
+	var words []string
+	for _, line := range own[max(0, len(own)-unitLogLines):] {
+		words = append(words, redactLine(line))
+	}
+	return words
+}
+
+// ofSystemd are its job messages: "Started ssh.service - OpenBSD Secure Shell server." (src/core/job.c and unit.c).
+var ofSystemd = regexp.MustCompile(`^(Starting|Started|Stopping|Stopped|Reloading|Reloaded|Finished|Failed to start|Scheduled restart job) .*\S\.(\.\.)?$`)
 
 // What a log line may give away: name=value and "name: value" of what is called a secret, credentials in URLs, tokens of the usual
 // providers' form, and long runs of base64 or hexadecimal digits.

@@ -73,7 +73,8 @@ func TestUnits(t *testing.T) {
 				showUnit("loop.service", "ActiveState=activating", "SubState=auto-restart", "Result=exit-code", "ExecMainCode=1", "ExecMainStatus=3", "NRestarts=12"),
 				showUnit("dead.service", "ActiveState=failed", "SubState=failed", "Result=signal", "ExecMainCode=2", "ExecMainStatus=9"),
 				showUnit("between.service", "NRestarts=4"), showUnit("-.mount", "ActiveState=failed", "SubState=failed"),
-			) + "-- $ journalctl -u dead.service -n 5 -o cat --no-pager -q --\nstarting with DB_PASSWORD=hunter2 and postgres://app:hunter2@db/x\n\nbind: address already in use\n",
+			) + "-- $ journalctl -u dead.service -n 20 -o cat --no-pager -q --\nstarting with DB_PASSWORD=hunter2 and postgres://app:hunter2@db/x\n\nbind: address already in use\n" +
+				"dead.service: Main process exited, code=killed, status=9/KILL\nFailed to start dead.service - A service.\n",
 			want: map[string]string{
 				"failed": "2", "list[loop.service].restarts": "12", "list[loop.service].exit_code": "3", "list[loop.service].result": `"exit-code"`, "list[loop.service].log": "[]",
 				"list[dead.service].exit_code": "null", "list[dead.service].log": `["starting with DB_PASSWORD=*** and postgres://app:***@db/x","bind: address already in use"]`,
@@ -119,6 +120,20 @@ func TestRedactLine(t *testing.T) {
 	} {
 		if got := redactLine(c.line); got != c.want {
 			t.Errorf("redactLine(%q) = %q, want %q", c.line, got, c.want)
+		}
+	}
+}
+
+func TestLastWords(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"Started app.service - The application.\ncannot read configuration\napp.service: Main process exited, code=exited, status=3\n", "cannot read configuration"},
+		{"app.service: Main process exited\napp.service: Failed with result 'signal'.\n", "app.service: Main process exited|app.service: Failed with result 'signal'."},
+		{"1\n2\n3\n4\n5\n6\n7\n", "3|4|5|6|7"},
+		{"Started listening on port 80\n", "Started listening on port 80"},
+		{"", ""},
+	} {
+		if got := strings.Join(lastWords("app.service", c.text), "|"); got != c.want {
+			t.Errorf("lastWords(%q) = %q, want %q", c.text, got, c.want)
 		}
 	}
 }
