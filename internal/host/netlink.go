@@ -211,7 +211,8 @@ func (m message) end() (done bool, err error) {
 // netlinkError adds what the kernel's numbers mean here: ENOENT and EPROTONOSUPPORT that a module is not there (inet_diag_handler
 // lookup, net/ipv4/inet_diag.c), EOPNOTSUPP and EAFNOSUPPORT that the kernel was built or booted without it.
 func netlinkError(err error) error {
-	switch err {
+	errno, _ := errors.AsType[unix.Errno](err)
+	switch errno {
 	case unix.ENOENT, unix.EPROTONOSUPPORT, unix.EOPNOTSUPP, unix.EAFNOSUPPORT:
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}

@@ -191,9 +191,11 @@ var (
 	routeTypes = [...]string{
 		"unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw", "nat", "xresolve",
 	}
-	routeProtocols = [...]string{0: "unspec", 1: "redirect", 2: "kernel", 3: "boot", 4: "static", 8: "gated", 9: "ra", 10: "mrt",
+	routeProtocols = [...]string{
+		0: "unspec", 1: "redirect", 2: "kernel", 3: "boot", 4: "static", 8: "gated", 9: "ra", 10: "mrt",
 		11: "zebra", 12: "bird", 13: "dnrouted", 14: "xorp", 15: "ntk", 16: "dhcp", 17: "mrouted", 18: "keepalived", 42: "babel",
-		99: "openr", 186: "bgp", 187: "isis", 188: "ospf", 189: "rip", 192: "eigrp"}
+		99: "openr", 186: "bgp", 187: "isis", 188: "ospf", 189: "rip", 192: "eigrp",
+	}
 	routeScopes = [...]string{0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
 )
 
@@ -226,8 +228,14 @@ var neighbourStates = []struct {
 	bit  uint16
 	name string
 }{
-	{unix.NUD_INCOMPLETE, "incomplete"}, {unix.NUD_REACHABLE, "reachable"}, {unix.NUD_STALE, "stale"}, {unix.NUD_DELAY, "delay"},
-	{unix.NUD_PROBE, "probe"}, {unix.NUD_FAILED, "failed"}, {unix.NUD_NOARP, "noarp"}, {unix.NUD_PERMANENT, "permanent"},
+	{unix.NUD_INCOMPLETE, "incomplete"},
+	{unix.NUD_REACHABLE, "reachable"},
+	{unix.NUD_STALE, "stale"},
+	{unix.NUD_DELAY, "delay"},
+	{unix.NUD_PROBE, "probe"},
+	{unix.NUD_FAILED, "failed"},
+	{unix.NUD_NOARP, "noarp"},
+	{unix.NUD_PERMANENT, "permanent"},
 }
 
 // parse fills n from a struct ndmsg and its attributes; false for a row of another family's table.

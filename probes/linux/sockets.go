@@ -159,7 +159,7 @@ func readInts(h host.Files, name string) ([]int, error) {
 		return nil, err
 	}
 	var all []int
-	for _, f := range strings.Fields(line) {
+	for f := range strings.FieldsSeq(line) {
 		n, err := parseNumber(f)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", name, err)

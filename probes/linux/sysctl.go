@@ -63,7 +63,7 @@ func sysctlNumbers(ctx context.Context, h host.Host, key string) ([]int, error) 
 		return nil, err
 	}
 	var all []int
-	for _, f := range strings.Fields(text) {
+	for f := range strings.FieldsSeq(text) {
 		n, err := parseNumber(f)
 		if err != nil {
 			return nil, fmt.Errorf("%s is %.60q, which is not a list of numbers: sysctl_text has it", key, text)

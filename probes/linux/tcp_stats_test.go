@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"maps"
 	"strings"
 	"testing"
 )
@@ -50,9 +51,7 @@ func TestTCPStats(t *testing.T) {
 	with := func(more map[string]string) map[string]string {
 		all := map[string]string{}
 		for _, m := range []map[string]string{rates, more} {
-			for k, v := range m {
-				all[k] = v
-			}
+			maps.Copy(all, m)
 		}
 		return all
 	}
