@@ -444,7 +444,7 @@ func TestBombs(t *testing.T) {
 		began := time.Now()
 		l, _ := playbooks.Load([]playbooks.File{{Name: "conntrack-table-full.yaml", Data: []byte(text)}}, infos, actions)
 		l.Match(snap, nil)
-		if took := time.Since(began); took > 3*time.Second {
+		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("%s: took %s", name, took)
 		}
 	}
@@ -458,7 +458,7 @@ func TestBombs(t *testing.T) {
 		l := load(t, condition(text+" and used >= params.full"))
 		d := l.Match(snap, nil)
 		took := time.Since(began)
-		if took > 2*time.Second {
+		if took > 10*time.Second {
 			t.Errorf("%s: took %s", text, took)
 		}
 		if d.Checks[0].Verdict != playbooks.Unknown || !strings.Contains(d.Checks[0].Reason, "too many steps") {

@@ -271,14 +271,15 @@ func trimZeros(s string) string {
 	return s
 }
 
+// bytesText leaves what is below 10 KiB as it is: an MTU of 1500 is no 1.5 KiB.
 func bytesText(f float64) string {
+	if math.Abs(f) < 10<<10 {
+		return strconv.FormatFloat(f, 'f', 0, 64) + " B"
+	}
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 	i := 0
 	for ; math.Abs(f) >= 1024 && i < len(units)-1; i++ {
 		f /= 1024
-	}
-	if i == 0 {
-		return trimZeros(strconv.FormatFloat(f, 'f', 0, 64)) + " B"
 	}
 	return trimZeros(strconv.FormatFloat(f, 'f', 1, 64)) + " " + units[i]
 }
@@ -287,11 +288,13 @@ func bytesText(f float64) string {
 func durationText(d time.Duration) string {
 	sign := ""
 	if d < 0 {
-		sign, d = "-", max(-d, 0)
+		sign, d = "-", -max(d, -math.MaxInt64)
 	}
 	day := 24 * time.Hour
 	var s string
 	switch {
+	case d == 0:
+		return "0s"
 	case d >= day:
 		s = fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
 	case d >= time.Hour:
