@@ -271,9 +271,9 @@ func trimZeros(s string) string {
 	return s
 }
 
-// bytesText leaves what is below 10 KiB as it is: an MTU of 1500 is no 1.5 KiB.
+// bytesText leaves odd numbers below 10 KiB as they are: an MTU of 1500 is no 1.5 KiB.
 func bytesText(f float64) string {
-	if math.Abs(f) < 10<<10 {
+	if math.Abs(f) < 10<<10 && math.Mod(f, 1024) != 0 || f == 0 {
 		return strconv.FormatFloat(f, 'f', 0, 64) + " B"
 	}
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}

@@ -17,6 +17,8 @@ func TestHuman(t *testing.T) {
 	}{
 		{probes.IntValue(65536), "entries", "65536"},
 		{probes.IntValue(1500), "bytes", "1500 B"},
+		{probes.IntValue(4096), "bytes", "4 KiB"},
+		{probes.IntValue(0), "bytes", "0 B"},
 		{probes.IntValue(10 << 10), "bytes", "10 KiB"},
 		{probes.IntValue(1288490188), "bytes", "1.2 GiB"},
 		{probes.IntValue(-3 << 30), "bytes", "-3 GiB"},
