@@ -9,7 +9,8 @@ read -r _                 # until eth0 is there
 mount -t overlay overlay -o "lowerdir=$image,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
 
 # lxcfs shows a host its own control group's memory and processors instead of the machine's.
-lxcfs --foreground --enable-loadavg "$dir/lxcfs" >/dev/null 2>&1 &
+# Without swap: its account of it is sometimes below zero, which it prints as 2^64.
+lxcfs --foreground --enable-loadavg --disable-swap "$dir/lxcfs" >/dev/null 2>&1 &
 for _ in 1 2 3 4 5 6 7 8 9 10; do # 1 s; it takes 10 ms
   [ ! -e "$dir/lxcfs/proc/meminfo" ] || break
   sleep 0.1
