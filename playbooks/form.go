@@ -149,7 +149,7 @@ func readForm(src *source, s *schema) *form {
 		root.errorf("a playbook is a mapping of keys like id, title and when; this is %s", root.kind)
 		return nil
 	}
-	table := keys()
+	table := s.keys
 	names := make([]string, len(table))
 	for i, t := range table {
 		names[i] = t.name

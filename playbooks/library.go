@@ -31,12 +31,13 @@ type schema struct {
 	probes    []probes.Info
 	index     map[string]int
 	actions   map[string]*Action
+	keys      []key
 	functions map[string]*function
 	operators map[string]bool
 }
 
 func newSchema(infos []probes.Info, actions []Action) *schema {
-	s := &schema{probes: infos, index: map[string]int{}, actions: map[string]*Action{}}
+	s := &schema{probes: infos, index: map[string]int{}, actions: map[string]*Action{}, keys: keys()}
 	for i, info := range infos {
 		s.index[info.Name] = i
 	}

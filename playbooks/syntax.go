@@ -44,11 +44,11 @@ func parse(in *node, off int, text string) *expression {
 		return nil
 	}
 	depth := 0
-	for i, r := range []rune(text) {
+	for i, r := range text {
 		switch r {
 		case '(', '[', '{':
 			if depth++; depth > maxBrackets {
-				e.errorf(i, "brackets are nested more than %d deep", maxBrackets)
+				e.errorf(utf8.RuneCountInString(text[:i]), "brackets are nested more than %d deep", maxBrackets)
 				return nil
 			}
 		case ')', ']', '}':

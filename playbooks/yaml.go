@@ -105,8 +105,8 @@ func checkTokens(src *source, tokens token.Tokens) bool {
 	}
 	var flow int
 	var columns []int // of the block collections that are open
+	place := func(t *token.Token) int { return src.offset(t.Position.Line, t.Position.Column) }
 	for i, t := range tokens {
-		at := src.offset(t.Position.Line, t.Position.Column)
 		open := 0 // the column at which a block collection's entry begins
 		switch t.Type {
 		case token.MappingStartType, token.SequenceStartType:
@@ -120,25 +120,25 @@ func checkTokens(src *source, tokens token.Tokens) bool {
 				open = tokens[i-1].Position.Column
 			}
 		case token.AnchorType, token.AliasType, token.TagType:
-			src.errorf(at, "YAML reads %q here as an anchor, alias or tag, which are not allowed; if it begins an expression, write the "+
-				"expression in quotes or on its own lines after `|`", firstRune(src.text[at:]))
+			src.errorf(place(t), "YAML reads %q here as an anchor, alias or tag, which are not allowed; if it begins an expression, write the "+
+				"expression in quotes or on its own lines after `|`", firstRune(src.text[place(t):]))
 			return false
 		case token.MergeKeyType:
-			src.errorf(at, "merge keys (<<) are not allowed: write the keys out")
+			src.errorf(place(t), "merge keys (<<) are not allowed: write the keys out")
 			return false
 		case token.MappingKeyType:
-			src.errorf(at, "`?` begins a complex key in YAML; if it belongs to an expression, quote the whole expression")
+			src.errorf(place(t), "`?` begins a complex key in YAML; if it belongs to an expression, quote the whole expression")
 			return false
 		case token.DirectiveType:
-			src.errorf(at, "directives (%%) are not allowed; if it begins an expression, quote the expression")
+			src.errorf(place(t), "directives (%%) are not allowed; if it begins an expression, quote the expression")
 			return false
 		case token.DocumentHeaderType, token.DocumentEndType:
 			if i > 0 && tokens[i-1].Type != token.CommentType {
-				src.errorf(at, "one file holds one document")
+				src.errorf(place(t), "one file holds one document")
 				return false
 			}
 		case token.InvalidType:
-			src.errorf(at, "%s", yamlWords(t.Error, src, at))
+			src.errorf(place(t), "%s", yamlWords(t.Error, src, place(t)))
 			return false
 		}
 		if open > 0 {
@@ -148,7 +148,7 @@ func checkTokens(src *source, tokens token.Tokens) bool {
 			columns = append(columns, open)
 		}
 		if flow+len(columns) > maxDepth {
-			src.errorf(at, "nested more than %d deep", maxDepth)
+			src.errorf(place(t), "nested more than %d deep", maxDepth)
 			return false
 		}
 	}
