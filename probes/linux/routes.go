@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"syscall"
 	"time"
 
@@ -108,20 +107,25 @@ func routes(ctx context.Context, h host.Host) (routesFacts, error) {
 	if err != nil {
 		return f, err
 	}
-	var exit int // interface of the default route
-	usable := slices.DeleteFunc(slices.Clone(defaults), func(r host.Route) bool { return !isDefault(&r) })
-	for _, r := range usable {
-		f.DefaultIPv4 = f.DefaultIPv4 || r.Dst.Addr().Is4()
-		f.DefaultIPv6 = f.DefaultIPv6 || r.Dst.Addr().Is6()
+	var four []host.Route
+	for _, r := range defaults {
+		switch {
+		case !isDefault(&r):
+		case r.Dst.Addr().Is4():
+			four = append(four, r)
+		default:
+			f.DefaultIPv6 = true
+		}
 	}
-	if r, ok := preferred(usable); ok && r.Dst.Addr().Is4() {
-		exit, f.DefaultInterface = r.Link, probes.Some(linkName(names, r.Link))
+	exit, ok := preferred(four)
+	if f.DefaultIPv4 = ok; ok {
+		f.DefaultInterface = probes.Some(linkName(names, exit.Link))
 	}
 	for _, r := range defaults {
 		f.Defaults = append(f.Defaults, defaultRoute(names, &r))
 	}
 	for _, r := range service {
-		if r.Link != exit || r.Link == 0 {
+		if r.Link != exit.Link || r.Link == 0 {
 			f.Service = append(f.Service, newServiceRoute(names, &r))
 		}
 	}

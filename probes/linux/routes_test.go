@@ -52,8 +52,9 @@ func TestRoutes(t *testing.T) {
 		{"policy routing has the default route", netBase + to + `
 -- routes --
 {"dst":"0.0.0.0/0","gw":"172.16.0.253","link":2,"table":1000,"type":"unicast","nexthops":2}
+{"dst":"::/0","gw":"fe80::1","link":3,"table":254,"type":"unicast"}
 `, map[string]string{
-			"default_ipv4": "true", "default_interface": `"eth0"`,
+			"default_ipv4": "true", "default_ipv6": "true", "default_interface": `"eth0"`,
 			"defaults[default via 172.16.0.253 dev eth0 table 1000 metric 0].next_hops": "2",
 		}},
 		{"the kernel does not say", netBase + netDefault, map[string]string{
