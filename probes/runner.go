@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 )
@@ -115,12 +116,13 @@ type run[S any] struct {
 	done    int
 }
 
-// all fills obs. First samples of rates are taken first, so that everything else computes while the second ones ripen.
+// all fills obs: the first samples of rates, then everything else while the second ones ripen, then these. In a replay time only
+// passes where the Runner sleeps, so everything else sees the time of the first samples.
 func (r *run[S]) all(ctx context.Context) {
 	var firsts, rest, seconds sync.WaitGroup
 	var meanwhile []func()
 	prev := make([]*sample, len(r.list))
-	ripen := false
+	ripening := make([]bool, len(r.list))
 	for i, p := range r.list {
 		if missing := p.Needs &^ r.Can; missing != 0 {
 			r.end(i, Observation{Status: Skipped, Reason: "needs " + missing.String()})
@@ -129,45 +131,43 @@ func (r *run[S]) all(ctx context.Context) {
 		if p.sampled {
 			prev[i] = r.previous(p.Name)
 		}
-		if p.Needs&Network != 0 {
+		switch {
+		case p.Needs&Network != 0:
 			rest.Go(func() { r.observe(ctx, i, prev[i]) })
-			continue
-		}
-		if !p.sampled || prev[i] != nil {
+		case !p.sampled || prev[i] != nil:
 			meanwhile = append(meanwhile, func() { r.observe(ctx, i, prev[i]) })
-			continue
+		default:
+			ripening[i] = true
+			firsts.Go(func() { prev[i] = r.first(ctx, i) })
 		}
-		ripen = true
-		firsts.Go(func() {
-			first, took, err := r.take(ctx, p)
-			r.obs[i].Took = took
-			if err != nil {
-				r.end(i, failure(err))
-				return
-			}
-			prev[i] = &first
-		})
 	}
 	firsts.Wait()
+	began := r.clock().Now()
 	for _, f := range meanwhile {
 		rest.Go(f)
 	}
-	if ripen {
-		if err := r.clock().Sleep(ctx, r.interval()); err == nil {
-			for i, first := range prev {
-				if first != nil && r.obs[i].Probe == "" {
-					seconds.Go(func() { r.observe(ctx, i, first) })
-				}
-			}
-		}
-	}
 	rest.Wait()
-	seconds.Wait()
-	for i := range r.obs {
-		if r.obs[i].Probe == "" {
-			r.end(i, failure(context.Cause(ctx)))
+	if slices.Contains(ripening, true) {
+		// An error is ctx's, which the second samples will meet too.
+		_ = r.clock().Sleep(ctx, r.interval()-r.clock().Now().Sub(began))
+	}
+	for i := range r.list {
+		if ripening[i] && prev[i] != nil {
+			seconds.Go(func() { r.observe(ctx, i, prev[i]) })
 		}
 	}
+	seconds.Wait()
+}
+
+// first takes the first of two samples; without one the probe has failed.
+func (r *run[S]) first(ctx context.Context, i int) *sample {
+	s, took, err := r.take(ctx, r.list[i])
+	r.obs[i].Took = took
+	if err != nil {
+		r.end(i, failure(err))
+		return nil
+	}
+	return &s
 }
 
 // observe takes the probe's (last) sample and makes its facts.
@@ -250,6 +250,8 @@ func (r *run[S]) take(ctx context.Context, p Probe[S]) (sample, time.Duration, e
 	case place <- struct{}{}:
 		defer func() { <-place }()
 	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
 		return sample{}, 0, context.Cause(ctx)
 	}
 	if since, ok := r.begin(p.Name); !ok {

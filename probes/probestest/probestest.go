@@ -11,10 +11,10 @@ import (
 	"github.com/hostmend/hostmend/probes"
 )
 
-// Conform runs each probe on a machine that has nothing, one that permits nothing, and captures of which every file and
-// output is cut short. A probe must answer or say why not; it must not panic, and where nothing could be read it must not
-// claim to know anything.
-func Conform(t *testing.T, list []probes.Probe[host.Host], captures ...string) {
+// Conform runs each probe on a machine that has nothing, on one that permits nothing, and on a recording of this machine: as it
+// is, and with every file and output cut short. A probe must answer or say why not; it must not panic; where nothing could be
+// read it must not claim to know anything; and of a recording it must say what it said of the machine.
+func Conform(t *testing.T, list []probes.Probe[host.Host]) {
 	if err := probes.Validate(list); err != nil {
 		t.Fatal(err)
 	}
@@ -22,10 +22,10 @@ func Conform(t *testing.T, list []probes.Probe[host.Host], captures ...string) {
 	t.Run("denied", func(t *testing.T) {
 		snap := run(t, list, hosttest.Denied())
 		for i, o := range snap.Observations {
-			switch {
-			case o.Status == probes.Nothing:
+			switch o.Status {
+			case probes.Nothing:
 				t.Errorf("%s: says that the machine has none (%s), but it was not allowed to look", o.Probe, o.Reason)
-			case o.Status == probes.OK:
+			case probes.OK:
 				info := list[i].Info()
 				for _, path := range known(info.Name, info.Facts, &o.Facts) {
 					t.Errorf("%s is known, though nothing could be read", path)
@@ -33,20 +33,41 @@ func Conform(t *testing.T, list []probes.Probe[host.Host], captures ...string) {
 			}
 		}
 	})
-	for _, file := range captures {
-		h, err := hosttest.Open(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, keep := range []int{0, 100, 500, 900, 990} {
-			t.Run(fmt.Sprintf("truncated to %d‰", keep), func(t *testing.T) { run(t, list, hosttest.Truncated(h, keep)) })
+	recorder := hosttest.Record(&host.Local{Offline: true})
+	live := run(t, list, recorder)
+	recording, err := hosttest.Parse(recorder.Format())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("replayed", func(t *testing.T) { same(t, list, live, run(t, list, recording)) })
+	for _, keep := range []int{0, 100, 500, 900, 990} {
+		t.Run(fmt.Sprintf("truncated to %d‰", keep), func(t *testing.T) { run(t, list, hosttest.Truncated(recording, keep)) })
+	}
+}
+
+// same compares what was said of the machine with what was said of its recording. Rates differ by how exactly a second was
+// waited for, so of probes with rates only the status counts.
+func same(t *testing.T, list []probes.Probe[host.Host], live, replayed *probes.Snapshot) {
+	for i := range live.Observations {
+		a, b, info := &live.Observations[i], &replayed.Observations[i], list[i].Info()
+		if a.Status != b.Status {
+			t.Errorf("%s: %s (%s), and of its recording %s (%s)", a.Probe, a.Status, a.Reason, b.Status, b.Reason)
+		} else if !info.Sampled && !a.Facts.Equal(&b.Facts) {
+			t.Errorf("%s: the facts of its recording differ\nlive     %s\nreplayed %s", a.Probe,
+				info.Facts.AppendJSON(nil, &a.Facts), info.Facts.AppendJSON(nil, &b.Facts))
 		}
 	}
 }
 
 func run(t *testing.T, list []probes.Probe[host.Host], h host.Host) *probes.Snapshot {
 	t.Helper()
-	r := probes.Runner[host.Host]{Source: h, Probes: list, Can: probes.Root | probes.Network, Clock: h}
+	r := probes.Runner[host.Host]{Source: h, Probes: list, Clock: h}
+	if can := h.Can(); can.Root {
+		r.Can |= probes.Root
+		if can.Network {
+			r.Can |= probes.Network
+		}
+	}
 	snap := r.Run(t.Context(), nil)
 	for _, o := range snap.Observations {
 		if strings.Contains(o.Reason, "[unexpected]") {

@@ -26,7 +26,7 @@ import (
 func (r *Recorder) Format(comment ...string) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := &writer{files: map[string]*file{}, links: map[string]string{}}
+	w := &writer{files: map[string]*file{}, links: map[string]string{}, sealed: map[string]error{}}
 	for _, line := range comment {
 		w.WriteString(strings.ReplaceAll(line, "\n", " ") + "\n")
 	}
@@ -34,8 +34,12 @@ func (r *Recorder) Format(comment ...string) []byte {
 	can := r.h.Can()
 	fmt.Fprintf(w, "at: %s\nroot: %s\nnetwork: %s\n", r.at.UTC().Format(time.RFC3339Nano), yes[can.Root], yes[can.Network])
 	for _, key := range r.order { // links first: they say where files lie
-		if a := r.answers[key]; key.kind == kindLink && a.err == nil && a.value != nil {
+		switch a := r.answers[key]; {
+		case key.kind != kindLink:
+		case a.err == nil && a.value != nil:
 			w.links[path.Clean(key.what)], _ = a.value.(string)
+		case a.err != nil:
+			w.sealed[path.Clean(key.what)] = a.err
 		}
 	}
 	for _, key := range r.order {
@@ -50,6 +54,7 @@ type writer struct {
 	strings.Builder
 	files  map[string]*file
 	links  map[string]string // symbolic links and where they lead
+	sealed map[string]error  // symbolic links that do not tell, as those of a process that may not be traced
 	others []other
 }
 
@@ -264,7 +269,11 @@ func (w *writer) sections() {
 
 func (w *writer) writeFile(name string, f *file, implied bool) {
 	if f.typ&fs.ModeSymlink != 0 {
-		w.section(quotePath(name)+" -> "+quoteTarget(f.target), "", false)
+		target := quoteTarget(f.target)
+		if err := w.sealed[name]; err != nil {
+			target = "!" + errorWord(err)
+		}
+		w.section(quotePath(name)+" -> "+target, "", false)
 		return
 	}
 	head, appeared, vanished := quotePath(name), f.appeared(w, name), f.vanished(w, name)
@@ -434,7 +443,7 @@ func quotePath(name string) string {
 
 // quoteTarget quotes the target of a symbolic link.
 func quoteTarget(target string) string {
-	if strings.ContainsAny(target, "[\\\"") || quotePath(target) != target {
+	if strings.HasPrefix(target, "!") || strings.ContainsAny(target, "[\\\"") || quotePath(target) != target {
 		return strings.ReplaceAll(strconv.Quote(target), "[", `\x5b`)
 	}
 	return target

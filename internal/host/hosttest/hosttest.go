@@ -10,7 +10,8 @@
 //	-- /dev/vda 060660 0:6 --         file types as st_mode has them
 //	-- /var/log/x nlink=0 size=9 --   what else stat(2) says: dev=MAJOR:MINOR, ino, nlink, size, blocks, mtime=TIME
 //	-- /var/empty/sshd/ 0711 0:0 --   a directory
-//	-- /etc/resolv.conf -> run/x --   a symbolic link; a target with a space in it is quoted as in Go, as is a path
+//	-- /etc/resolv.conf -> run/x --   a symbolic link; a target with a space in it is quoted as in Go, as is a path;
+//	                                  -> !permission does not say where it leads
 //	-- /etc/secret !permission --     opening it fails
 //	-- /root/x stat!permission --     even stat(2) fails, as in a directory that may not be searched
 //	-- /proc/7/ !notexist @1s --      it is gone from one second later on
@@ -247,6 +248,11 @@ func (s *section) attributes(words []string) error {
 		case w == "->" && i+1 < len(words):
 			i++
 			s.target, s.mode = words[i], fs.ModeSymlink|0o777
+			if word, ok := strings.CutPrefix(s.target, "!"); ok {
+				if s.err = errorOf(word); s.err == nil {
+					return fmt.Errorf("no error is called %s", s.target)
+				}
+			}
 		case strings.HasPrefix(w, "stat!"):
 			if s.hidden = errorOf(w[5:]); s.hidden == nil {
 				return fmt.Errorf("no error is called %s", w)
@@ -534,6 +540,9 @@ func (h *Host) walk(op, name string, follow bool) (*node, error) {
 		}
 		rest = rest[1:]
 		if next.mode&fs.ModeSymlink != 0 && (follow || len(rest) > 0) {
+			if next.err != nil {
+				return fail(next.err)
+			}
 			if hops++; hops > maxHops {
 				return fail(syscall.ELOOP)
 			}
@@ -673,6 +682,9 @@ func (h *Host) Readlink(name string) (string, error) {
 	}
 	if n.mode&fs.ModeSymlink == 0 {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: syscall.EINVAL}
+	}
+	if n.err != nil {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: n.err}
 	}
 	return n.target, nil
 }
