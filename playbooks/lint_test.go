@@ -45,7 +45,7 @@ func TestLint(t *testing.T) {
 		{"conntrack.max > 0 and used >= params.full", "conntrack.max + 1", "13:7", "a condition is wanted, and this is a number"},
 		{"conntrack.max > 0", "units.failed[0:1] == 1", "13:", "parts of lists"},
 		{"conntrack.max > 0", "{\"a\": 1}.a > 0 and", "13:", "in quotes"},
-		{"conntrack.max > 0", "conntrack.max ?? 0 > 1", "13:26", "?? binds tighter"},
+		{"conntrack.max > 0", "conntrack.max ?? 0 > 1", "13:26", "write (a ?? b) + c"},
 		{"conntrack.max > 0", "conntrack.max >", "13:23", `"and" is not expected here`},
 		{"conntrack.max > 0 and used", "conntrack.max >0 and (used", "13:", "the expression ends too early"},
 		{"conntrack.max > 0", strings.Repeat("(", 40) + "1" + strings.Repeat(")", 40) + " > conntrack.max", "13:39", "brackets are nested more than 32 deep"},

@@ -81,7 +81,7 @@ func (e *expression) words(message string) string {
 	case strings.Contains(message, "exceeds maximum allowed nodes"):
 		return "the expression is too large: give its parts names under `let`"
 	case strings.Contains(message, "(??) cannot be mixed"):
-		return "?? binds tighter than every other operator: write brackets around it"
+		return "?? does not mix with other operators: write (a ?? b) + c, or a ?? (b + c)"
 	case strings.Contains(message, `Operator("..")`):
 		return "ranges (..) are not part of the language"
 	}
