@@ -69,7 +69,7 @@ func deepClean(v reflect.Value, f func(string) string) reflect.Value {
 		for i := range v.NumField() {
 			g := f
 			if v.Type().Field(i).Name == "Manual" {
-				g = cleanLines
+				g = CleanLines
 			}
 			out.Field(i).Set(deepClean(v.Field(i), g))
 		}
@@ -101,7 +101,8 @@ func deepClean(v reflect.Value, f func(string) string) reflect.Value {
 	return out
 }
 
-func cleanLines(s string) string {
+// CleanLines is a text of several lines in which nothing can act on a terminal, such as an error that quotes a file.
+func CleanLines(s string) string {
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
 	for i := range lines {
 		lines[i] = clean(lines[i])

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/report"
 )
 
 // version is set by the linker.
@@ -73,7 +74,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 		fmt.Fprintln(p.Stderr, "hostmend: interrupted")
 		return exitInterrupted
 	default:
-		fmt.Fprintln(p.Stderr, "hostmend: "+err.Error())
+		fmt.Fprintln(p.Stderr, "hostmend: "+report.CleanLines(err.Error()))
 		return exitFailed
 	}
 }

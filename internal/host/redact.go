@@ -106,10 +106,8 @@ func howFile(name string) func(*scrubber, string) string {
 		return nil
 	}
 	switch base {
-	case "passwd", "passwd-", "shadow", "shadow-", "gshadow", "gshadow-":
-		return (*scrubber).passwords
-	case "group", "shells", "nsswitch.conf", "os-release":
-		return nil
+	case "passwd", "passwd-", "shadow", "shadow-", "group", "group-", "gshadow", "gshadow-":
+		return (*scrubber).accounts
 	case "chrony.keys", "ntp.keys", ".netrc", ".pgpass", ".git-credentials", "krb5.keytab":
 		return (*scrubber).everything
 	}
@@ -164,19 +162,24 @@ func (s *scrubber) everything(text string) string {
 	return gone
 }
 
-// passwords redacts files of accounts: the second field stays what it is (locked, empty, elsewhere, which kind of hash), but not
-// the hash.
-func (s *scrubber) passwords(text string) string {
+// accounts redacts passwd, shadow, group and gshadow: the second field stays what it is (locked, empty, elsewhere, which kind of hash),
+// but not the hash. A line of another form is redacted like any text; the usual ones are not, for an account may be called "token".
+func (s *scrubber) accounts(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
-		f := strings.SplitN(line, ":", 3)
-		if len(f) == 3 {
-			f[1] = s.hash(f[1])
+		if !account.MatchString(line) {
+			b.WriteString(s.lines(line))
+			continue
 		}
+		f := strings.SplitN(line, ":", 3)
+		f[1] = s.hash(f[1])
 		b.WriteString(strings.Join(f, ":"))
 	}
 	return b.String()
 }
+
+// account is a line of passwd(5), shadow(5), group(5) or gshadow(5).
+var account = regexp.MustCompile(`^[+-]?[A-Za-z_][A-Za-z0-9_.$-]*:[^:]*:([0-9]+:[0-9]+:[^:]*:[^:]*:[^:]*|[0-9]*(:[0-9-]*){5}:[^:]*|[A-Za-z0-9_.,$-]*:[A-Za-z0-9_.,$-]*)\r?\n?$`)
 
 // hashScheme is what comes before the hash itself: "!" of a locked one and "$6$" (crypt(5)).
 var hashScheme = regexp.MustCompile(`^[!*]*(\$[A-Za-z0-9_-]+\$)?`)
@@ -576,7 +579,7 @@ func bothCases(c byte) []byte {
 const value = `(?:\\"(?:[^"\\]|\\[^"])*\\"|"(?:[^"\\]|\\.)*(?:"|$)|'[^']*(?:'|$)|[^\s"'\x00]+)`
 
 var patterns = []pattern{
-	{"environment variable", hintEnvironment, regexp.MustCompile(`(?m)^(\s*Environment=)(.+?)(\r?)$`), nil},
+	{"environment variable", hintEnvironment, regexp.MustCompile(`(\bEnvironment=)(.+?)(\r?\n?)$`), nil},
 	{"SSH key", hintSSH, regexp.MustCompile(`\b((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ +)(AAAA[A-Za-z0-9+/]+=*)`), func(g []string) string {
 		return g[1] + "<redacted " + fingerprint(g[2]) + ">"
 	}},
@@ -603,7 +606,7 @@ var patterns = []pattern{
 	{"secret value", hintName, regexp.MustCompile(`(?i)((?:^|[\s\x00"'=])--?[A-Za-z0-9_.-]*` + nameOfSecret + `[ \x00]+)(` + value + `)`), optionValue},
 	{"secret value", hintName, regexp.MustCompile(`(?i)((?:^|[\s\x00"'=])--?` + shortName + `[ \x00]+)(` + value + `)`), optionValue},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(\bsshpass -p ?|\bmysql\b.* -p)(` + value + `)`), optionValue},
-	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token)(?: for [\w@.-]+)? (?:is|was|set to|changed to) )(` + value + `)`), sentenceValue},
+	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token)(?: for [\w@.-]+)? (?:(?:was |has been )?(?:set|reset|changed) to|is|was) )(` + value + `)`), sentenceValue},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token) )("[^"]+"|'[^']+')`), nil},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:requirepass|masterauth|login \S+ password) +)(` + value + `)`), nil},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(<[\w-]*(?:password|passwd|secret|token)[\w-]*>)([^<]+)(</)`), nil},
@@ -645,8 +648,12 @@ func secretValue(g []string) string {
 	}
 	v := strings.TrimRight(strings.Trim(g[2], `\"'`), ",;)}]")
 	switch strings.ToLower(v) {
-	case "", "yes", "no", "true", "false", "on", "off", "none", "null", "nil", "x", "*", "!", "***", "unset", "required", "files", "compat":
+	case "", "yes", "no", "true", "false", "on", "off", "none", "null", "nil", "x", "*", "!", "***", "unset", "required":
 		return g[0]
+	case "files", "compat", "systemd", "sss", "ldap", "nis", "winbind", "db", "extrausers", "altfiles", "centrify": // nsswitch.conf(5)
+		if name == "passwd" {
+			return g[0]
+		}
 	}
 	if strings.HasPrefix(v, "<redacted") {
 		return g[0]

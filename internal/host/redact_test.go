@@ -123,10 +123,11 @@ const secretive = `
 root:$6$abc$hunter2hunter2:19000:0:99999:7:::
 locked:!$y$j9T$abc$hunter2:19000::::::
 des:hunter2hunter:19000::::::
+token:*:19000::::::
 star:*:19000::::::
 bang:!:19000::::::
 none::19000::::::
-broken
+broken password=hunter2
 -- /etc/passwd --
 root:x:0:0:root:/root:/bin/bash
 old:hunter2hunter:5:5::/:/bin/sh
@@ -201,7 +202,7 @@ func TestRedactedHost(t *testing.T) {
 	}
 	want := map[string]string{
 		"/etc/shadow": "root:$6$<redacted>:19000:0:99999:7:::\nlocked:!$y$<redacted>:19000::::::\ndes:<redacted>:19000::::::\n" +
-			"star:*:19000::::::\nbang:!:19000::::::\nnone::19000::::::\nbroken\n",
+			"token:*:19000::::::\nstar:*:19000::::::\nbang:!:19000::::::\nnone::19000::::::\nbroken password=<redacted>\n",
 		"/etc/passwd":     "root:x:0:0:root:/root:/bin/bash\nold:<redacted>:5:5::/:/bin/sh\n",
 		"/proc/7/cmdline": "/usr/sbin/app\x00--db-password\x00<redacted>\x00--listen=:80\x00-Dtoken=<redacted>\x00https://bob:<redacted>@x/\x00",
 		"/proc/8/cmdline": "mysql\x00-p\x00<redacted>\x00-h\x00db\x00",
