@@ -45,9 +45,11 @@ func TestRoutes(t *testing.T) {
 -- routes --
 {"dst":"0.0.0.0/0","gw":"172.16.0.253","link":2,"table":254,"type":"unicast","dead":true}
 {"dst":"::/0","table":254,"type":"unreachable","metric":4294967295}
+{"dst":"100.64.0.0/10","table":254,"type":"blackhole"}
 `, map[string]string{
 			"default_ipv4": "false", "default_ipv6": "false", "default_interface": "null",
-			"defaults[default via 172.16.0.253 dev eth0 table 254 metric 0].dead": "true",
+			"defaults[default via 172.16.0.253 dev eth0 table 254 metric 0].dead":   "true",
+			"service_network[blackhole 100.64.0.0/10 table 254 metric 0].interface": "null",
 		}},
 		{"policy routing has the default route", netBase + to + `
 -- routes --

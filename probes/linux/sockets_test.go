@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/hostmend/hostmend/internal/host/hosttest"
 )
 
 const socketFiles = `
@@ -67,6 +69,18 @@ UDP: inuse 0 mem 5
 		{"the kernel cannot dump", socketFiles + "-- tcp --\n!unsupported\n", map[string]string{"(reason)": "not supported by this kernel"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantFacts(t, Sockets, observe(t, Sockets, c.capture), c.want) })
+	}
+}
+
+// TestFlowsOfClients: a server has as many flows as clients, so they are not kept.
+func TestFlowsOfClients(t *testing.T) {
+	h, err := hosttest.Parse([]byte(socketLines()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, flows, err := countSockets(t.Context(), h, 40000, 40099)
+	if err != nil || len(flows) != 2 {
+		t.Errorf("%d flows, %v; want the two destinations: %v", len(flows), err, flows)
 	}
 }
 
