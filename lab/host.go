@@ -335,7 +335,8 @@ func (h *Host) State(ctx context.Context) (string, error) {
 // stateScript leaves out what changes by itself: lifetimes, counters, times, /etc's caches.
 const stateScript = `
 cd /
-find etc root/.ssh home -xdev \( -type f -printf '%p %M %U:%G %s ' -exec sh -c 'sha256sum <"$1"' - {} \; \) -o -printf '%p %M %U:%G %l\n' | sort
+find etc root/.ssh home -xdev -printf '%p %M %U:%G %l\n' | sort
+find etc root/.ssh home -xdev -type f -print0 | sort -z | xargs -0 sha256sum
 ip -o -4 addr | sed 's/valid_lft.*//'
 ip route
 ip rule
