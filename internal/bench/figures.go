@@ -24,15 +24,16 @@ var figures = []figure{
 	{"50,000 TCP sockets", "≤ 1.3 × a raw INET_DIAG dump, CPU", 1.3, "×", goFigure("./internal/host", "Sockets50k", "x-raw", 1,
 		peer{"ours", "Sockets50k", "ms-CPU", 1, "ms"}, peer{"raw dump", "Sockets50k", "raw-ms-CPU", 1, "ms"},
 		peer{"vishvananda/netlink", "Sockets50k", "vishvananda-ms-CPU", 1, "ms"})},
-	{"10,000 routes", "≤ 10 ms CPU", 10, "ms", goFigure("./internal/host", "Routes10k", "ms-CPU", 1,
+	{"10,000 routes", "≤ 10 ms CPU", 10, "ms", goFigure("./probes/linux", "Routes10k", "ms-CPU", 1,
 		peer{"vishvananda/netlink", "Routes10k", "vishvananda-ms-CPU", 1, "ms"})},
 	{"1,000 conditions over about 1,900 facts", "≤ 0.6 ms (stretch 0.25 ms)", 0.6, "ms", goFigure("./playbooks", "Thousand", "ns/op", 1e-6,
 		peer{"expr's VM on the same text", "ThousandVM", "ns/op", 1e-6, "ms"})},
 	{"the same, allocations", "0", 0, "allocs", goFigure("./playbooks", "Thousand", "allocs/op", 1,
 		peer{"expr's VM on the same text", "ThousandVM", "allocs/op", 1, "allocations"})},
 	{"10 changed facts", "≤ 10 µs", 10, "µs", goFigure("./playbooks", "TenChanged", "ns/op", 1e-3)},
-	{"1,000 loopback targets swept, CPU a probe", "≤ 10 µs", 10, "µs", nil},
-	{"the same, false loss", "0", 0, "lost", nil},
+	{"1,000 loopback targets swept, CPU a probe", "≤ 10 µs", 10, "µs", goFigure("./internal/host", "Sweep1000/sweep", "µs-cpu/probe", 1,
+		peer{"fping", "Sweep1000/fping", "µs-cpu/probe", 1, "µs"})},
+	{"the same, false loss", "0", 0, "lost", goFigure("./internal/host", "Sweep1000/sweep", "lost", 1)},
 	{"library loaded and compiled", "≤ 50 ms", 50, "ms", loading},
 	{"binary, linux/amd64", "≤ 25 MB stripped, static", 25, "MB", size("amd64")},
 	{"binary, linux/arm64", "≤ 25 MB stripped, static", 25, "MB", size("arm64")},
@@ -41,10 +42,11 @@ var figures = []figure{
 // goFigure takes a figure from a metric of a Go benchmark, scaled into the figure's unit; peers are other metrics, or other
 // benchmarks of the same run.
 func goFigure(pkg, bench, unit string, scale float64, peers ...peer) func(*machine) (row, error) {
-	names := []string{bench}
-	for _, p := range peers {
-		if !slices.Contains(names, p.bench) {
-			names = append(names, p.bench)
+	var names []string // of the functions, without the names of their parts
+	for _, name := range append([]string{bench}, benches(peers)...) {
+		name, _, _ = strings.Cut(name, "/")
+		if !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	pattern := "^Benchmark(" + strings.Join(names, "|") + ")$"
@@ -77,6 +79,14 @@ type peer struct {
 	unit  string
 	scale float64
 	shown string
+}
+
+func benches(peers []peer) []string {
+	names := make([]string, len(peers))
+	for i, p := range peers {
+		names[i] = p.bench
+	}
+	return names
 }
 
 // loading times the shipped library, from YAML to closures.
