@@ -18,7 +18,7 @@ var Neighbours = probes.DefineSampled(probes.Probe[host.Host]{
 	Doc: `Neighbour tables
 
 Dumps the ARP and NDP tables by netlink, and reads /proc/net/stat/arp_cache and ndisc_cache and the gc_thresh limits, twice. Costs 0.2 ms,
-and 1 ms for 1,000 neighbours. The tables and limits are shared by all network namespaces: entries counts the containers'
+and 0.5 ms for 1,000 neighbours. The tables and limits are shared by all network namespaces: entries counts the containers'
 neighbours too, the states only this namespace's. A failed neighbour that nobody asks for any more stays until it is collected.`,
 	Every: 10 * time.Second,
 }, neighboursSample, neighbours)

@@ -18,7 +18,7 @@ var Routes = probes.Define(probes.Probe[host.Host]{
 	Doc: `Routing tables
 
 Dumps the routes of IPv4 and IPv6 by netlink, and asks the kernel how it would send packets to the addresses at which Alibaba Cloud
-answers its instances: metadata at 100.100.100.200 and DNS at 100.100.2.136. Nothing is sent. Costs 0.1 ms, and 10 ms with
+answers its instances: metadata at 100.100.100.200 and DNS at 100.100.2.136. Nothing is sent. Costs 0.1 ms, and 3 ms with
 10,000 routes. That there is a route does not say that anybody answers at its end.`,
 	Every: 10 * time.Second,
 }, routes)

@@ -21,7 +21,7 @@ var Sysctl = probes.DefineKeyed(probes.Probe[host.Host]{
 	Doc: `Kernel parameters that are numbers
 
 Reads those files under /proc/sys that a playbook names, as in sysctl["net.core.somaxconn"]; a dot within a name is written as a slash, as
-sysctl(8) does: sysctl["net.ipv4.conf.eth0/100.rp_filter"]. Costs 0.01 ms each; all of them 30 ms. It is the value now, not the one
+sysctl(8) does: sysctl["net.ipv4.conf.eth0/100.rp_filter"]. Costs 0.01 ms each; all of them 20 ms. It is the value now, not the one
 that the files in /etc/sysctl.d ask for. Parameters under net are those of this network namespace.`,
 	Every: time.Minute,
 }, sysctlKeys(isOneNumber), sysctlNumber)
@@ -41,7 +41,7 @@ var SysctlList = probes.DefineKeyed(probes.Probe[host.Host]{
 	Name: "sysctl_list",
 	Doc: `Kernel parameters that are lists of numbers
 
-Reads those files under /proc/sys that a playbook names, as in sysctl_list["net.ipv4.tcp_rmem"][2]. Costs 0.01 ms each; all of them 30 ms.
+Reads those files under /proc/sys that a playbook names, as in sysctl_list["net.ipv4.tcp_rmem"][2]. Costs 0.01 ms each; all of them 20 ms.
 A single number is a list of one.`,
 	Every: time.Minute,
 }, sysctlKeys(areNumbers), sysctlNumbers)

@@ -18,7 +18,7 @@ var TCPStats = probes.DefineSampled(probes.Probe[host.Host]{
 	Name: "tcp_stats",
 	Doc: `TCP, UDP and IP counters
 
-Reads /proc/net/snmp, snmp6 and netstat twice. Costs 0.15 ms. Only this network namespace is counted. The rates are of one second in
+Reads /proc/net/snmp, snmp6 and netstat twice. Costs 0.2 ms. Only this network namespace is counted. The rates are of one second in
 a single diagnosis: on a quiet host one retransmission is already a high share, so ask for a number a second as well. What the names
 mean: https://docs.kernel.org/networking/snmp_counter.html.`,
 	Every: 10 * time.Second,
