@@ -69,11 +69,22 @@ type tcpStatsFacts struct {
 	DropsSinceBoot     int `fact:"listen_drops" unit:"count" doc:"ListenDrops since boot"`
 }
 
-// netCounters are the counters by protocol and name: "TcpExt ListenDrops", "Udp6RcvbufErrors".
-type netCounters map[string]uint64
+// netCounters are the kernel's counters, some 450. Their names are parts of the text that was read.
+type netCounters map[counter]uint64
+
+// counter is a counter's name and its protocol; in /proc/net/snmp6 the name begins with it.
+type counter struct{ proto, name string }
+
+// counterOf splits "TcpExt ListenDrops"; "Udp6RcvbufErrors" has no protocol of its own.
+func counterOf(key string) counter {
+	if proto, name, ok := strings.Cut(key, " "); ok {
+		return counter{proto, name}
+	}
+	return counter{name: key}
+}
 
 func tcpStatsSample(_ context.Context, h host.Host) (netCounters, error) {
-	c := netCounters{}
+	c := make(netCounters, 512)
 	for _, name := range []string{"/proc/net/snmp", "/proc/net/netstat"} {
 		text, err := readText(h, name)
 		if err != nil {
@@ -84,7 +95,7 @@ func tcpStatsSample(_ context.Context, h host.Host) (netCounters, error) {
 		}
 	}
 	for _, key := range []string{"Tcp OutSegs", "Tcp RetransSegs", "Udp RcvbufErrors", "TcpExt ListenOverflows", "TcpExt ListenDrops"} {
-		if _, ok := c[key]; !ok {
+		if _, ok := c[counterOf(key)]; !ok {
 			return nil, fmt.Errorf("reading /proc/net/snmp and netstat: no %s", key)
 		}
 	}
@@ -97,12 +108,13 @@ func tcpStatsSample(_ context.Context, h host.Host) (netCounters, error) {
 		return nil, err
 	}
 	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) != 2 {
+		end := strings.IndexAny(line, " \t")
+		if end < 0 {
 			return nil, fmt.Errorf("reading %s: %.40q is not a name and a number", six, line)
 		}
-		if c[fields[0]], err = strconv.ParseUint(fields[1], 10, 64); err != nil {
-			return nil, fmt.Errorf("reading %s: %s: %.20q is not a count", six, fields[0], fields[1])
+		name, value := line[:end], strings.TrimSpace(line[end:])
+		if c[counter{name: name}], err = strconv.ParseUint(value, 10, 64); err != nil {
+			return nil, fmt.Errorf("reading %s: %s: %.20q is not a count", six, name, value)
 		}
 	}
 	return c, nil
@@ -124,19 +136,19 @@ func (c netCounters) pairs(text string) error {
 			n, err := strconv.ParseInt(values[j], 10, 64) // MaxConn is -1
 			if err != nil {
 				if u, uerr := strconv.ParseUint(values[j], 10, 64); uerr == nil {
-					c[proto+" "+names[j]] = u
+					c[counter{proto, names[j]}] = u
 					continue
 				}
 				return fmt.Errorf("line %d: %s: %.20q is not a number", i+2, names[j], values[j])
 			}
-			c[proto+" "+names[j]] = uint64(n)
+			c[counter{proto, names[j]}] = uint64(n)
 		}
 	}
 	return nil
 }
 
 func tcpStats(cur netCounters, prev *netCounters, dt time.Duration) (tcpStatsFacts, error) {
-	f := tcpStatsFacts{OverflowsSinceBoot: int(cur["TcpExt ListenOverflows"]), DropsSinceBoot: int(cur["TcpExt ListenDrops"])}
+	f := tcpStatsFacts{OverflowsSinceBoot: int(cur[counterOf("TcpExt ListenOverflows")]), DropsSinceBoot: int(cur[counterOf("TcpExt ListenDrops")])}
 	if prev == nil {
 		return f, nil
 	}
@@ -145,8 +157,8 @@ func tcpStats(cur netCounters, prev *netCounters, dt time.Duration) (tcpStatsFac
 		var now, before uint64
 		there := false
 		for _, key := range keys {
-			c, ok := cur[key]
-			p, was := (*prev)[key]
+			c, ok := cur[counterOf(key)]
+			p, was := (*prev)[counterOf(key)]
 			if ok && was {
 				now, before, there = now+c, before+p, true
 			}
