@@ -49,7 +49,7 @@ func (p *page) headline(r *Report, t *vocabulary) {
 
 // looked says when the host was looked at, and how closely.
 func (r *Report) looked(t *vocabulary) string {
-	return fmt.Sprintf(t.looked, r.At.Format("2006-01-02 15:04:05 MST"), float64(r.TookMS)/1000, len(r.Probes), len(r.Checks))
+	return fmt.Sprintf(t.looked, r.At.Format("2006-01-02 15:04:05 MST"), float64(r.TookMS)/1000, counted(len(r.Probes), t.probe), counted(len(r.Checks), t.playbooks))
 }
 
 // verdict is the report in one sentence, and its colour.

@@ -1,7 +1,10 @@
 package report
 
+import "fmt"
+
 // vocabulary is what the renderers themselves say, in one language.
 type vocabulary struct {
+	probe, playbooks                             [2]string // one, several
 	thisHost, looked                             string
 	healthy, found, notAll, comma                string
 	severity, badge, risk, areaNames             map[string]string
@@ -15,7 +18,8 @@ type vocabulary struct {
 
 var english = &vocabulary{
 	thisHost: "this host",
-	looked:   "%s, %.1f s, %d probes, %d playbooks",
+	looked:   "%s, %.1f s, %s, %s",
+	probe:    [2]string{"1 probe", "%d probes"}, playbooks: [2]string{"1 playbook", "%d playbooks"},
 	healthy:  "healthy, nothing found",
 	found:    "%d found: ",
 	notAll:   "nothing found, but %d of %d could not be checked",
@@ -51,7 +55,8 @@ var english = &vocabulary{
 
 var chinese = &vocabulary{
 	thisHost: "本机",
-	looked:   "%s，%.1f 秒，%d 个探针，%d 条规则",
+	looked:   "%s，%.1f 秒，%s，%s",
+	probe:    [2]string{"1 个探针", "%d 个探针"}, playbooks: [2]string{"1 条规则", "%d 条规则"},
 	healthy:  "健康，未发现问题",
 	found:    "发现 %d 个问题：",
 	notAll:   "未发现问题，但 %[2]d 项中有 %[1]d 项无法检查",
@@ -98,4 +103,12 @@ func (v *vocabulary) area(name string) string {
 		return s
 	}
 	return name
+}
+
+// counted is a number with its noun.
+func counted(n int, noun [2]string) string {
+	if n == 1 {
+		return noun[0]
+	}
+	return fmt.Sprintf(noun[1], n)
 }

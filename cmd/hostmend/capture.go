@@ -74,11 +74,11 @@ func replayCommand(p *program) *cobra.Command {
 		Example: "  hostmend replay case.txtar\n  ssh db-1 sudo hostmend capture | hostmend replay -",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			library, err := j.library()
+			h, err := p.open(args[0])
 			if err != nil {
 				return err
 			}
-			h, err := p.open(args[0])
+			library, err := j.library()
 			if err != nil {
 				return err
 			}
