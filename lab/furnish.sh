@@ -7,6 +7,10 @@ mountpoint -q /data || mount /data
 sync --file-system /data # a fault may abort the journal before its next commit
 sha256sum /data/records >/root/records.sha256
 
+# What cloud-init leaves on an Alibaba Cloud instance; a container has no firmware of its own that would say so.
+mkdir -p /run/cloud-init
+echo aliyun >/run/cloud-init/cloud-id
+
 if [ -d /mnt/lxcfs ]; then
   for file in cpuinfo diskstats loadavg meminfo stat swaps uptime; do
     mount --bind "/mnt/lxcfs/proc/$file" "/proc/$file"
