@@ -37,7 +37,9 @@ type gatewayAnswer struct {
 	Hop       string                    `fact:"hop,key" doc:"Address and interface: \"10.0.0.1 eth0\""`
 	Address   string                    `fact:"address" doc:"The gateway's address"`
 	Interface string                    `fact:"interface" doc:"The interface it is reached by; empty if it cannot be told"`
+	Family    int                       `fact:"family" unit:"code" doc:"4 or 6"`
 	Metric    int                       `fact:"metric" unit:"count" doc:"The route's metric; the lowest is used"`
+	Preferred bool                      `fact:"preferred" doc:"No other default route of its family has a lower metric"`
 	Alive     probes.Opt[bool]          `fact:"alive" doc:"It answered, or its address was resolved just now; false: its address cannot be resolved, or there is no way to it"`
 	Pinged    bool                      `fact:"pinged" doc:"It answered an ICMP echo"`
 	RTT       probes.Opt[time.Duration] `fact:"rtt" doc:"How long the echo took; absent without an answer"`
@@ -66,6 +68,10 @@ func gateway(ctx context.Context, h host.Host) (gatewayFacts, error) {
 		all.Go(func() { f.Gateways[i] = askGateway(ctx, h, hop) })
 	}
 	all.Wait()
+	for i := range f.Gateways {
+		g := &f.Gateways[i]
+		g.Preferred = !slices.ContainsFunc(f.Gateways, func(o gatewayAnswer) bool { return o.Family == g.Family && o.Metric < g.Metric })
+	}
 	return f, nil
 }
 
@@ -115,6 +121,9 @@ func askGateway(ctx context.Context, h host.Host, o hop) gatewayAnswer {
 	a := gatewayAnswer{
 		Hop: strings.TrimSpace(o.addr.WithZone("").String() + " " + o.name), Address: o.addr.WithZone("").String(), Interface: o.name, Metric: o.metric,
 		Alive: probes.Unread[bool]("it answers neither ICMP nor TCP, and the neighbour table holds no fresh entry"),
+	}
+	if a.Family = 4; o.addr.Is6() {
+		a.Family = 6
 	}
 	rtt, err := pingTimes(ctx, h, host.Ping{Dst: o.addr}, gatewayPings, gatewayWait)
 	if err == nil {
@@ -176,14 +185,20 @@ func neighbourState(ctx context.Context, h host.Host, o hop) (string, error) {
 func answersTCP(ctx context.Context, h host.Host, addr netip.Addr) bool {
 	ctx, cancel := context.WithTimeout(ctx, 400*time.Millisecond)
 	defer cancel()
-	back := make(chan bool, 2)
-	for _, port := range []uint16{53, 80} {
+	ports := []uint16{53, 80}
+	back := make(chan bool, len(ports))
+	for _, port := range ports {
 		go func() {
 			_, err := h.Connect(ctx, netip.AddrPortFrom(addr, port))
 			back <- err == nil || errors.Is(err, syscall.ECONNREFUSED)
 		}()
 	}
-	return <-back || <-back
+	for range ports {
+		if <-back {
+			return true
+		}
+	}
+	return false
 }
 
 // notAsked tells that a question was not put to the network at all, so that nothing is known: this process may not, or the replayed

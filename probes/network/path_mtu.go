@@ -38,7 +38,7 @@ type mtuPath struct {
 	Answers   probes.Opt[bool]   `fact:"answers" doc:"It answers pings at all; without that nothing is known of the path"`
 	MTU       probes.Opt[int]    `fact:"mtu" unit:"bytes" doc:"The largest packet that was answered, or that a router said would pass; absent if nothing was answered"`
 	Reported  probes.Opt[int]    `fact:"reported" unit:"bytes" doc:"What a router said would pass; absent if none said anything"`
-	BlackHole probes.Opt[bool]   `fact:"black_hole" doc:"Packets larger than mtu vanish and no router says so"`
+	BlackHole probes.Opt[bool]   `fact:"black_hole" doc:"Packets larger than mtu vanish and no router says so; absent if the target does not answer pings"`
 	Why       probes.Opt[string] `fact:"why" doc:"What came instead of an answer; absent if all is well"`
 }
 
@@ -148,8 +148,7 @@ func (p *mtuPath) explore(ctx context.Context, h host.Host) {
 		return
 	}
 	p.Why = probes.Some(reason(err))
-	silent := probes.Unread[bool]("it does not answer pings: " + reason(err))
-	p.BlackHole, p.Answers = silent, probes.Some(false)
+	p.Answers = probes.Some(false)
 	if notAsked(err) {
 		p.BlackHole, p.Answers = probes.Unread[bool](err.Error()), probes.Unread[bool](err.Error())
 		return
