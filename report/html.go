@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"strings"
 )
 
 //go:embed page.html
@@ -25,6 +26,7 @@ func writeHTML(w io.Writer, r *Report, to Page) error {
 		"outcome":      func(c Check) string { return c.outcome() },
 		"consequences": r.consequences,
 		"step":         func(s Step) string { return s.words(t) },
+		"manual":       spans,
 		"mustHold":     func(f Finding) string { return f.mustHold(t) },
 		"area":         t.area,
 	}).Parse(pageHTML)
@@ -51,6 +53,24 @@ func writeHTML(w io.Writer, r *Report, to Page) error {
 		"CSS": template.CSS(pageCSS), "Policy": "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
 		"Roots": r.roots(), "Reasons": r.reasons(), "Unchecked": fmt.Sprintf(t.unchecked, len(r.Unchecked())), "Areas": byArea,
 	})
+}
+
+// span is a part of a text; playbooks set commands in backticks.
+type span struct {
+	Text string
+	Code bool
+}
+
+func spans(s string) []span {
+	parts := strings.Split(s, "`")
+	if len(parts)%2 == 0 { // one has no partner
+		return []span{{Text: s}}
+	}
+	out := make([]span, len(parts))
+	for i, p := range parts {
+		out[i] = span{p, i%2 == 1}
+	}
+	return out
 }
 
 // exported lends the vocabulary to a template, which sees only exported names.

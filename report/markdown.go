@@ -88,7 +88,7 @@ func (m *markdown) remedy(f Finding, manual string) {
 		fmt.Fprintf(m, "\n**%s**\n\n", m.t.byHand)
 		lines := strings.Split(manual, "\n")
 		for i, line := range lines {
-			text := escape(strings.TrimSpace(line))
+			text := prose(strings.TrimSpace(line))
 			if strings.HasPrefix(line, "  ") { // an indented line is a command
 				text = code(strings.TrimSpace(line))
 			}
@@ -123,6 +123,19 @@ func (c *Check) outcome() string {
 		return "n/a"
 	}
 	return c.Verdict
+}
+
+// prose is a playbook's text, which sets commands in backticks.
+func prose(s string) string {
+	var b strings.Builder
+	for _, p := range spans(s) {
+		if p.Code {
+			b.WriteString(code(p.Text))
+		} else {
+			b.WriteString(escape(p.Text))
+		}
+	}
+	return b.String()
 }
 
 // escape makes a text that Markdown, and HTML in it, shows as it is: no markup, and no link that comes about by itself.

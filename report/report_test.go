@@ -78,7 +78,7 @@ func sick() *Report {
 		Title:    playbooks.Text{EN: "/data is almost full", ZH: "/data 快满了"},
 		Evidence: []playbooks.Text{{EN: "/data (/dev/vdb1) is 97.2 % full, 1.2 GiB left", ZH: "/data（/dev/vdb1）已用 97.2 %，剩余 1.2 GiB"}},
 		Manual: playbooks.Text{
-			EN: "See what fills it:\n  du -xh /data | sort -h | tail\nDelete what nobody needs, or enlarge the disk and then the file system (growpart, resize2fs).",
+			EN: "See what fills it:\n  du -xh /data | sort -h | tail\nDelete what nobody needs, or enlarge the disk and then the file system (`growpart`, `resize2fs`).",
 			ZH: "先看是什么占满了空间：\n  du -xh /data | sort -h | tail\n删除不再需要的文件，或者先扩容云盘，再扩展分区和文件系统（growpart、resize2fs）。",
 		},
 	}

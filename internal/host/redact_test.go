@@ -35,6 +35,7 @@ func TestRedactText(t *testing.T) {
 		{"short name", `sig=hunter2hunter2 pass=hunter2 MYSQL_PWD=hunter2`, `sig=<redacted> pass=<redacted> MYSQL_PWD=<redacted>`},
 		{"sentence", `the new password is hunter2`, `the new password is <redacted>`},
 		{"quoted word", `wrong password "hunter2" for bob`, `wrong password <redacted> for bob`},
+		{"hexadecimal", "key 0123456789abcdef0123456789abcdef01234567 loaded", "key <redacted> loaded"},
 		{"XML", `<a><password>hunter2</password></a>`, `<a><password><redacted></password></a>`},
 		{"SQL", `CREATE USER a IDENTIFIED BY 'hunter2';`, `CREATE USER a IDENTIFIED BY <redacted>;`},
 		{"redis", `requirepass hunter2`, `requirepass <redacted>`},
