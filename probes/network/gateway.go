@@ -23,7 +23,7 @@ var Gateway = probes.Define(probes.Probe[host.Host]{
 
 Pings the gateway of every default route of the main table, twice if need be. One that does not answer ICMP is alive if the neighbour table
 holds a fresh answer of its address resolution, or if it refuses or accepts a TCP connection; it is dead if its address cannot be resolved. In
-between (an entry that is stale, no answer to anything) nobody knows, and alive is unreadable. Costs 0.3 ms of CPU and at most 1.6 s of waiting.`,
+between (an entry that is stale, no answer to anything) nobody knows, and alive is unreadable. Costs 0.3 ms of CPU and at most 1.4 s of waiting.`,
 	Needs:   probes.Network,
 	Every:   time.Minute,
 	Timeout: 3 * time.Second,
@@ -47,10 +47,10 @@ type gatewayAnswer struct {
 	Why       probes.Opt[string]        `fact:"why" doc:"What became of the ping; absent if it was answered"`
 }
 
-// Two pings of 800 ms: any gateway on the same wire answers within 10 ms, and one lost packet is no proof.
+// Two pings of half a second: any gateway on the same wire answers within 10 ms, and one lost packet is no proof.
 const (
 	gatewayPings = 2
-	gatewayWait  = 800 * time.Millisecond
+	gatewayWait  = 500 * time.Millisecond
 	maxGateways  = 8
 )
 
