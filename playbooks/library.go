@@ -23,7 +23,6 @@ type Library struct {
 	readers   map[string][]int // fact → the playbooks whose verdict depends on it
 	ofProbe   map[string][]int // probe → those that read anything of it
 	ofWhole   map[string][]int // probe → those that read keys or facts of it that are not known before
-	explains  map[string][]string
 }
 
 // schema is what expressions and steps may name.
@@ -102,9 +101,9 @@ func (l *Library) index(forms []*form) []*source {
 	}
 	for _, f := range forms {
 		for _, e := range f.explains {
-			if ids[e.text] == nil {
-				complain(f, e.at, "there is no playbook %q%s", e.text, nearest(e.text, keysOf(ids)))
-			} else if cycle := explained(ids, e.text, f.id, map[string]bool{}); cycle != "" {
+			if ids[e.id] == nil {
+				complain(f, e.at, "there is no playbook %q%s", e.id, nearest(e.id, keysOf(ids)))
+			} else if cycle := explained(ids, e.id, f.id, map[string]bool{}); cycle != "" {
 				complain(f, e.at, "%s explains %s in turn: a cause is not its own consequence", cycle, f.id)
 			}
 		}
@@ -126,7 +125,7 @@ func explained(ids map[string]*form, from, id string, seen map[string]bool) stri
 	}
 	seen[from] = true
 	for _, e := range ids[from].explains {
-		if e.text == id || explained(ids, e.text, id, seen) != "" {
+		if e.id == id || explained(ids, e.id, id, seen) != "" {
 			return from
 		}
 	}
@@ -135,11 +134,10 @@ func explained(ids map[string]*form, from, id string, seen map[string]bool) stri
 
 // build makes the indexes of the list of playbooks.
 func (l *Library) build() {
-	l.byID, l.explains = map[string]*playbook{}, map[string][]string{}
+	l.byID = map[string]*playbook{}
 	l.readers, l.ofProbe, l.ofWhole = map[string][]int{}, map[string][]int{}, map[string][]int{}
 	for i, p := range l.playbooks {
 		l.byID[p.ID] = p
-		l.explains[p.ID] = p.Explains
 		for _, fact := range p.condition {
 			name, _ := splitFact(fact)
 			l.readers[fact] = append(l.readers[fact], i)

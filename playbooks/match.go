@@ -252,6 +252,11 @@ func (p *playbook) finding(m *machine, object string) Finding {
 	for _, t := range p.evidence {
 		f.Evidence = append(f.Evidence, say(m, t, true))
 	}
+	for _, t := range p.effects {
+		if effect, st := t.exact(m); st == known {
+			f.Explains = append(f.Explains, effect)
+		}
+	}
 	f.Clauses = p.trace(m, p.parts)
 	f.Steps, f.Withheld = p.choose(m)
 	if len(f.Steps) == 0 {
@@ -522,37 +527,42 @@ func (t template) exact(m *machine) (string, status) {
 	return b.String(), known
 }
 
-// explain marks the findings that others explain, and puts the most important first.
+// explain links causes to what they explain, and puts the most important first: causes before consequences, then the worse. A
+// cause is at least as bad as what it leads to, unless an overlay said how bad it is.
 func (d *diagnosis) explain() {
-	depth := map[string]int{}
-	for range d.Findings { // a chain of causes is no longer than the list
-		moved := false
-		for i := range d.Findings {
-			cause := d.Findings[i].Playbook
-			for _, effect := range d.lib.explains[cause] {
-				if slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.Playbook == effect }) && depth[effect] < depth[cause]+1 {
-					depth[effect], moved = depth[cause]+1, true
-				}
-			}
-		}
-		if !moved {
-			break
-		}
-	}
+	effects := make([][]int, len(d.Findings))
 	for i := range d.Findings {
 		cause := &d.Findings[i]
-		for _, name := range d.lib.explains[cause.Playbook] {
-			for j := range d.Findings {
-				if effect := &d.Findings[j]; effect.Playbook == name {
-					cause.Explains = append(cause.Explains, effect.Identity())
-					effect.ExplainedBy = append(effect.ExplainedBy, cause.Identity())
+		said := cause.Explains
+		cause.Explains = nil
+		for j := range d.Findings {
+			effect := &d.Findings[j]
+			if i != j && (slices.Contains(said, effect.Playbook) || slices.Contains(said, effect.Identity())) {
+				effects[i] = append(effects[i], j)
+				cause.Explains = append(cause.Explains, effect.Identity())
+				effect.ExplainedBy = append(effect.ExplainedBy, cause.Identity())
+			}
+		}
+	}
+	depth := make(map[string]int, len(d.Findings))
+	for range d.Findings { // a chain of causes is no longer than the list
+		for i := range d.Findings {
+			cause := &d.Findings[i]
+			for _, j := range effects[i] {
+				effect := &d.Findings[j]
+				depth[effect.Identity()] = max(depth[effect.Identity()], depth[cause.Identity()]+1)
+				if d.lib.byID[cause.Playbook].Origins["severity"] == "" {
+					cause.Severity = max(cause.Severity, effect.Severity)
 				}
 			}
 		}
 	}
 	slices.SortStableFunc(d.Findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(depth[a.Playbook], depth[b.Playbook]), cmp.Compare(b.Severity, a.Severity))
+		return cmp.Or(cmp.Compare(depth[a.Identity()], depth[b.Identity()]), cmp.Compare(b.Severity, a.Severity))
 	})
+	for i := range d.Pending { // what is not a finding yet explains nothing
+		d.Pending[i].Explains = nil
+	}
 	slices.SortStableFunc(d.Pending, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 }
 

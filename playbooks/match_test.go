@@ -146,9 +146,12 @@ func TestExplains(t *testing.T) {
 	)
 	var got []string
 	for _, f := range l.Match(snapshot(t, facts), nil).Findings {
-		got = append(got, fmt.Sprint(f.Identity(), " ", f.Explains, " by ", f.ExplainedBy))
+		got = append(got, fmt.Sprint(f.Severity, " ", f.Identity(), " ", f.Explains, " by ", f.ExplainedBy))
 	}
-	want := []string{"other [] by []", "cause [middle effect] by []", "middle [effect] by [cause]", "effect [] by [middle cause]"}
+	// A cause is as bad as what it leads to.
+	want := []string{
+		"critical cause [effect middle] by []", "warning other [] by []", "critical middle [effect] by [cause]", "critical effect [] by [middle cause]",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -157,6 +160,29 @@ func TestExplains(t *testing.T) {
 		if err == nil || old == "cycle" && !strings.Contains(err.Error(), "explains a in turn") || old != "cycle" && !strings.Contains(err.Error(), old) {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+// TestExplainsObject has causes that explain the finding about one object, and not its neighbours.
+func TestExplainsObject(t *testing.T) {
+	each := "for_each: {fs: filesystems.mounts}\nseverity: warning"
+	l := load(t,
+		simple("full", `fs.mount != ""`, each),
+		simple("held", `fs.mount == "/"`, each+"\nexplains: ['full/{fs.mount}']"),
+		simple("quiet", "conntrack.loaded", `severity: info`+"\nexplains: ['full/{sysctl[\"none\"]}']"),
+	)
+	for _, f := range l.Match(snapshot(t, facts), nil).Findings {
+		want := ""
+		if f.Identity() == "full//" {
+			want = "held//"
+		}
+		if got := strings.Join(f.ExplainedBy, " "); got != want {
+			t.Errorf("%s is explained by %q; want %q", f.Identity(), got, want)
+		}
+	}
+	_, err := playbooks.Load(named(simple("a", "conntrack.loaded", "severity: info\nexplains: ['b/{conntrack.cuont}']"), simple("b", "conntrack.loaded", "severity: info")), schema(t), nil)
+	if err == nil || !strings.Contains(err.Error(), `no fact "cuont"`) {
+		t.Errorf("a selector is checked as every text: %v", err)
 	}
 }
 

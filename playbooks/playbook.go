@@ -57,6 +57,7 @@ type playbook struct {
 	reading    [2]template
 	hasReading bool
 	evidence   [][2]template
+	effects    []template
 	steps      []step
 	verify     operand
 	verified   []clause // parts of verify; nil: `when` is no
@@ -130,7 +131,7 @@ func sorted(s []string) []string {
 func (p *playbook) describe(params []Param, ch change) {
 	f := p.form
 	p.Playbook = Playbook{
-		ID: f.id, Area: f.area, Title: f.title.text(), Risk: f.risk, Stage: defaultStage, Covers: texts(f.covers), Explains: texts(f.explains), See: texts(f.see),
+		ID: f.id, Area: f.area, Title: f.title.text(), Risk: f.risk, Stage: defaultStage, Covers: texts(f.covers), Explains: effects(f.explains), See: texts(f.see),
 		Params: params, For: f.hold, Settle: f.settle, Each: f.each, Manual: f.manual.text(), Origins: ch.origins,
 	}
 	if f.when != nil {
@@ -163,6 +164,14 @@ func (t pair) text() Text {
 	}
 	if t.zh != nil {
 		out.ZH = t.zh.in.text
+	}
+	return out
+}
+
+func effects(list []effect) []string {
+	out := make([]string, len(list))
+	for i := range list {
+		out[i] = list[i].text
 	}
 	return out
 }
@@ -211,6 +220,9 @@ func (p *playbook) compile(c *compiler) {
 	p.title, p.manual = c.both(f.title), c.both(f.manual)
 	for _, t := range f.evidence {
 		p.evidence = append(p.evidence, c.both(t))
+	}
+	for _, e := range f.explains {
+		p.effects = append(p.effects, c.template(e.selector))
 	}
 	if f.severity != nil {
 		p.compileSeverity(c)
