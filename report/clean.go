@@ -140,7 +140,7 @@ func runeColumns(r rune) int {
 func wrap(s string, limit int) []string {
 	var lines []string
 	line, used, gap := "", 0, ""
-	for _, word := range words(s) {
+	for _, word := range words(keepTogether.Replace(s)) {
 		switch n := columns(word); {
 		case word == " ":
 			gap = " "
@@ -165,8 +165,16 @@ func wrap(s string, limit int) []string {
 	if line != "" || len(lines) == 0 {
 		lines = append(lines, line)
 	}
+	for i := range lines {
+		lines[i] = strings.ReplaceAll(lines[i], noBreak, " ")
+	}
 	return lines
 }
+
+// noBreak stands for a space at which no line ends, while it is being wrapped: a number stays with its unit.
+const noBreak = "\u00a0"
+
+var keepTogether = strings.NewReplacer(" %", noBreak+"%", " KiB", noBreak+"KiB", " MiB", noBreak+"MiB", " GiB", noBreak+"GiB", " TiB", noBreak+"TiB", " ms", noBreak+"ms")
 
 // words splits a text at spaces, which are words of their own, and around wide characters.
 func words(s string) []string {

@@ -26,7 +26,7 @@ func writeMarkdown(w io.Writer, r *Report, to Page) error {
 			fmt.Fprintf(m, "- %s (%s, %s)\n", escape(f.text(m.lang).Title), code(f.name()), f.mustHold(m.t))
 		}
 	}
-	if groups := r.reasons(); len(groups) > 0 {
+	if groups := r.reasons(m.t.needsRoot); len(groups) > 0 {
 		fmt.Fprintf(m, "\n## %s\n\n", fmt.Sprintf(m.t.unchecked, len(r.Unchecked())))
 		for _, g := range groups {
 			fmt.Fprintf(m, "- %s: %s\n", escape(g.Why), codes(g.What))

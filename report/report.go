@@ -5,6 +5,7 @@ package report
 import (
 	"cmp"
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ type Report struct {
 	Host     string    `json:"host"`
 	At       time.Time `json:"at"`
 	TookMS   int64     `json:"took_ms"`
+	Root     bool      `json:"root"`     // it was looked at with root's permissions
 	Findings []Finding `json:"findings"` // most important first
 	Pending  []Finding `json:"pending"`  // matched, but not yet for long enough
 	Unknown  []Unknown `json:"unknown"`
@@ -117,10 +119,11 @@ type Probe struct {
 	Reason string  `json:"reason,omitempty"`
 }
 
-// New makes a report of a snapshot and what the playbooks made of it. The actions lend their titles to the steps.
-func New(s *probes.Snapshot, d *playbooks.Diagnosis, actions []playbooks.Action) *Report {
+// New makes a report of a snapshot and what the playbooks made of it. The actions lend their titles to the steps; root says whether
+// the probes had root's permissions.
+func New(s *probes.Snapshot, d *playbooks.Diagnosis, actions []playbooks.Action, root bool) *Report {
 	r := &Report{
-		Schema: Schema, Host: s.Host, At: s.At.UTC(), TookMS: s.Took.Milliseconds(),
+		Schema: Schema, Host: s.Host, At: s.At.UTC(), TookMS: s.Took.Milliseconds(), Root: root,
 		Findings: findings(d.Findings, actions), Pending: findings(d.Pending, actions),
 		Unknown: make([]Unknown, len(d.Unknown)), Checks: make([]Check, len(d.Checks)), Probes: make([]Probe, len(s.Observations)),
 	}
@@ -316,22 +319,29 @@ func name(playbook, object string) string {
 	return playbook + "/" + object
 }
 
-// reasons groups what could not be checked by its reason, the most frequent first.
-func (r *Report) reasons() []reason {
+// reasons groups what could not be checked by its reason, the most frequent first. What only root may see is one group, needsRoot.
+func (r *Report) reasons(needsRoot string) []reason {
 	var out []reason
 	for _, u := range r.Unknown {
 		if u.NotHere {
 			continue
 		}
-		i := slices.IndexFunc(out, func(g reason) bool { return g.Why == u.Reason })
+		why := u.Reason
+		if !r.Root && rootOnly.MatchString(why) {
+			why = needsRoot
+		}
+		i := slices.IndexFunc(out, func(g reason) bool { return g.Why == why })
 		if i < 0 {
-			i, out = len(out), append(out, reason{Why: u.Reason})
+			i, out = len(out), append(out, reason{Why: why})
 		}
 		out[i].What = append(out[i].What, name(u.Playbook, u.Object))
 	}
 	slices.SortStableFunc(out, func(a, b reason) int { return cmp.Compare(len(b.What), len(a.What)) })
 	return out
 }
+
+// rootOnly matches what those who are not root are told: probes that were skipped, EACCES and EPERM.
+var rootOnly = regexp.MustCompile(`needs root|permission denied|operation not permitted`)
 
 type reason struct {
 	Why  string

@@ -90,7 +90,7 @@ func sick() *Report {
 		Findings: []playbooks.Finding{full(), slow, full2}, Pending: []playbooks.Finding{pending},
 		Unknown: []playbooks.Unanswered{
 			{Playbook: "sshd-config-invalid", Area: "access", Missing: []string{"sshd.config_valid"}, Reason: "sshd needs root"},
-			{Playbook: "ssh-host-keys-missing", Area: "access", Missing: []string{"sshd.host_keys"}, Reason: "sshd needs root"},
+			{Playbook: "ssh-host-keys-missing", Area: "access", Missing: []string{"sshd.host_keys"}, Reason: "sshd.host_keys could not be read: open /etc/ssh: permission denied"},
 			{Playbook: "swap-thrashing", Area: "memory", Missing: []string{"swap.in_per_s"}, Reason: "there is no swap", NotHere: true},
 			{Playbook: "filesystem-full", Object: "/mnt/nfs", Area: "storage", Missing: []string{"fs.used_pct"}, Reason: "statfs timed out"},
 		},
@@ -105,7 +105,7 @@ func sick() *Report {
 			{Playbook: "ssh-host-keys-missing", Area: "access", Verdict: playbooks.Unknown, Reason: "sshd needs root"},
 		},
 	}
-	return New(snapshot(), d, []playbooks.Action{{Name: "conntrack.limit", Doc: "Enlarge the connection-tracking table\n\nMore."}})
+	return New(snapshot(), d, []playbooks.Action{{Name: "conntrack.limit", Doc: "Enlarge the connection-tracking table\n\nMore."}}, false)
 }
 
 // healthy is a host on which nothing was found and nothing left unchecked.
@@ -118,7 +118,7 @@ func healthy() *Report {
 			{Playbook: "inodes-full", Area: "storage", Verdict: playbooks.No, Objects: 3},
 			{Playbook: "swap-thrashing", Area: "memory", Verdict: playbooks.Unknown, NotHere: true, Reason: "there is no swap"},
 		},
-	}, nil)
+	}, nil, true)
 }
 
 // unsure is a host on which nothing was found, but not everything checked.
@@ -205,7 +205,7 @@ func TestJSONFollowsTheSchema(t *testing.T) {
 		}
 		return schema.Validate(v)
 	}
-	for name, r := range map[string]*Report{"sick": sick(), "healthy": healthy(), "unsure": unsure(), "hostile": hostile(), "empty": New(&probes.Snapshot{}, &playbooks.Diagnosis{}, nil)} {
+	for name, r := range map[string]*Report{"sick": sick(), "healthy": healthy(), "unsure": unsure(), "hostile": hostile(), "empty": New(&probes.Snapshot{}, &playbooks.Diagnosis{}, nil, true)} {
 		text := write(t, r, "json", Page{})
 		if err := valid(text); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -263,7 +263,7 @@ func hostile() *Report {
 		Findings: []playbooks.Finding{f, byHand, below}, Pending: []playbooks.Finding{f},
 		Unknown: []playbooks.Unanswered{{Playbook: "x", Object: evil, Area: "memory", Reason: evil}},
 		Checks:  []playbooks.Check{{Playbook: "x", Area: "memory", Verdict: playbooks.No, Reading: text}, {Playbook: "y", Area: "memory", Reason: evil}},
-	}, nil)
+	}, nil, true)
 }
 
 // Nothing that a host says acts on the terminal: no control character, no line that looks like ours, no character that cannot be seen.
@@ -432,12 +432,47 @@ func TestWrap(t *testing.T) {
 		{"one two three", 8, []string{"one two", "three"}},
 		{"abcdefghijkl", 5, []string{"abcde", "fghij", "kl"}},
 		{"连接跟踪表已满，新连接被丢弃", 14, []string{"连接跟踪表已", "满，新连接被丢", "弃"}},
-		{"已用 97.2 %，剩余 1.2 GiB", 12, []string{"已用 97.2", "%，剩余 1.2", "GiB"}},
+		{"已用 97.2 %，剩余 1.2 GiB", 12, []string{"已用", "97.2 %，剩余", "1.2 GiB"}},
 		{"中", 1, []string{"中"}},
+		{"it is 97.2 % full, 12 GiB left", 10, []string{"it is", "97.2 %", "full,", "12 GiB", "left"}},
 		{"a  b", 80, []string{"a b"}},
 	} {
 		if got := wrap(tt.text, tt.limit); !slices.Equal(got, tt.want) {
 			t.Errorf("wrap(%q, %d) = %q, want %q", tt.text, tt.limit, got, tt.want)
 		}
+	}
+}
+
+func TestMarkdownShowsTextsAsTheyAre(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"plain text, 97.2 % (/dev/vdb1)", "plain text, 97.2 % (/dev/vdb1)"},
+		{"<script>[x](y) *a* _b_ `c` | # ~ & !", "\\<script\\>\\[x\\](y) \\*a\\* \\_b\\_ \\`c\\` \\| \\# \\~ \\& \\!"},
+		{`back\slash`, `back\\slash`},
+		{"- no list", `\- no list`},
+		{"1. no list", `1\. no list`},
+		{"12) no list", `12\) no list`},
+		{"http://evil.example www.evil.example a@b.c", `http\://evil.example www\.evil.example a\@b.c`},
+		{"2026-11-21 07:00", "2026-11-21 07:00"},
+	} {
+		if got := escape(tt.text); got != tt.want {
+			t.Errorf("escape(%q) = %q, want %q", tt.text, got, tt.want)
+		}
+	}
+	for _, tt := range []struct{ text, want string }{{"a|b", "`a\\|b`"}, {"a`b``c", "``` a`b``c ```"}} {
+		if got := tableCode(tt.text); got != tt.want {
+			t.Errorf("tableCode(%q) = %q, want %q", tt.text, got, tt.want)
+		}
+	}
+	for _, tt := range []struct{ text, want string }{
+		{"https://docs.kernel.org/x_y.html#z", "<https://docs.kernel.org/x_y.html#z>"},
+		{"https://a/> <script>", `https\://a/\> \<script\>`},
+		{"javascript:alert(1)", "javascript:alert(1)"},
+	} {
+		if got := link(tt.text); got != tt.want {
+			t.Errorf("link(%q) = %q, want %q", tt.text, got, tt.want)
+		}
+	}
+	if got, want := prose("Run `a|b` on <x>"), "Run `a|b` on \\<x\\>"; got != want {
+		t.Errorf("prose: %q, want %q", got, want)
 	}
 }

@@ -208,7 +208,7 @@ func (p *page) section(title string) {
 
 // unchecked prints what could not be checked, by reason.
 func (p *page) unchecked(r *Report, t *vocabulary) {
-	groups := r.reasons()
+	groups := r.reasons(t.needsRoot)
 	if len(groups) == 0 {
 		return
 	}

@@ -9,7 +9,7 @@ type vocabulary struct {
 	healthy, found, notAll, comma                string
 	severity, badge, risk, areaNames             map[string]string
 	pending, mustHold, unchecked, notChecked     string
-	notHere, objects, passed                     string
+	notHere, objects, passed, needsRoot          string
 	fix, byHand, noUndo, withheld, explains, see string
 	why, clause, verdict, facts, checks, probes  string
 	verdicts                                     map[string]string
@@ -39,6 +39,7 @@ var english = &vocabulary{
 	unchecked:  "Not checked (%d)",
 	notChecked: "not checked",
 	notHere:    "does not apply here: ",
+	needsRoot:  "needs root",
 	objects:    "%d checked",
 	passed:     "Passed %d: ",
 	fix:        "Fix",
@@ -74,6 +75,7 @@ var chinese = &vocabulary{
 	unchecked:  "未检查（%d）",
 	notChecked: "未检查",
 	notHere:    "不适用于本机：",
+	needsRoot:  "需要 root 权限",
 	objects:    "已检查 %d 个",
 	passed:     "通过 %d 项：",
 	fix:        "修复",

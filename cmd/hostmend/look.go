@@ -53,7 +53,7 @@ func (p *program) examine(ctx context.Context, h host.Host, library *playbooks.L
 		return nil, err
 	}
 	d := library.Match(s, nil)
-	return report.New(s, &d, actions.Actions()), nil
+	return report.New(s, &d, actions.Actions(), h.Can().Root), nil
 }
 
 func needs(can host.Capabilities) probes.Needs {
