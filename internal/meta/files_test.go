@@ -84,7 +84,7 @@ func TestLicense(t *testing.T) {
 }
 
 var (
-	makeCommand = regexp.MustCompile("(?m)(?:^|`|\\s)make ([a-z][a-z-]*)(?:`|\\s|$)")
+	makeCommand = regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z-]*)\\b")
 	makeTarget  = regexp.MustCompile(`(?m)^([a-z][a-z-]*):`)
 	fenced      = regexp.MustCompile("(?ms)^```.*?^```$")
 	inCode      = regexp.MustCompile("`[^`\n]+`")
