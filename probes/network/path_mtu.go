@@ -53,8 +53,9 @@ const (
 	stepWait  = 200 * time.Millisecond
 )
 
-// usualMTUs are tried before halving: PPPoE, GRE, VXLAN, WireGuard, IPsec and the IPv6 minimum, of an Ethernet of 1500.
-var usualMTUs = []int{1500, 1492, 1476, 1450, 1420, 1400, 1280}
+// usualMTUs are tried before any size between them: what every host must take, the minimum of IPv6, and what IPsec, WireGuard, VXLAN,
+// GRE and PPPoE leave of an Ethernet.
+var usualMTUs = []int{576, 1280, 1400, 1420, 1450, 1476, 1492, 1500}
 
 func pathMTU(ctx context.Context, h host.Host) (pathMTUFacts, error) {
 	targets, err := mtuTargets(ctx, h)
@@ -174,19 +175,24 @@ func (p *mtuPath) explore(ctx context.Context, h host.Host) {
 // gets a second chance first.
 func (p *mtuPath) search(ctx context.Context, fits func(int, time.Duration) (bool, error)) int {
 	low, high := smallPing, p.LinkMTU+1
-	sizes := append([]int{p.LinkMTU}, usualMTUs...)
+	size := p.LinkMTU
 	for range mtuSteps {
-		size := (low + high) / 2
-		if i := slices.IndexFunc(sizes, func(s int) bool { return low < s && s < high }); i >= 0 {
-			size, sizes = sizes[i], sizes[i+1:]
-		}
-		if high-low <= 1 || ctx.Err() != nil {
-			break
-		}
 		if ok, _ := fits(size, stepWait); ok {
 			low = size
 		} else {
 			high = size
+		}
+		if size = (low + high) / 2; high-low <= 1 || ctx.Err() != nil {
+			break
+		}
+		var between []int
+		for _, s := range usualMTUs {
+			if low < s && s < high {
+				between = append(between, s)
+			}
+		}
+		if len(between) > 0 {
+			size = between[len(between)/2]
 		}
 	}
 	return low

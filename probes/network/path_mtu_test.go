@@ -1,0 +1,43 @@
+package network
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hostmend/hostmend/probes"
+)
+
+// ladder is what pings of every size are answered on a path that carries mtu bytes: larger ones are answered with lost.
+func ladder(target string, mtu int, lost string) string {
+	var b strings.Builder
+	for size := smallPing; size <= 1500; size++ {
+		answer := `{"rtt":1000}`
+		if size > mtu {
+			answer = lost
+		}
+		fmt.Fprintf(&b, "-- ping %s %d df --\n%s\n", target, size, answer)
+	}
+	return b.String()
+}
+
+func TestPathMTU(t *testing.T) {
+	host := machine + "-- route-to 10.0.0.2 --\n{\"dst\":\"10.0.0.0/24\",\"link\":2,\"table\":254,\"type\":\"unicast\"}\n"
+	gateway := ladder("10.0.0.1", 1500, "!timeout")
+	check(t, PathMTU, []row{
+		{"all is well", host + gateway + ladder("10.0.0.2", 1500, "!timeout"), probes.OK, []string{
+			`{"target":"10.0.0.1","role":"gateway","interface":"eth0","link_mtu":1500,"answers":true,"mtu":1500,"reported":null,"black_hole":false,"why":null}`,
+			`{"target":"10.0.0.2","role":"resolver","interface":"eth0","link_mtu":1500,"answers":true,"mtu":1500`,
+		}},
+		{"a hole above 1400", host + gateway + ladder("10.0.0.2", 1400, "!timeout"), probes.OK, []string{`"answers":true,"mtu":1400,"reported":null,"black_hole":true,"why":"no answer"`}},
+		{"a hole above 1383", host + gateway + ladder("10.0.0.2", 1383, "!timeout"), probes.OK, []string{`"reported":null,"black_hole":true`}},
+		{"a router speaks up", host + gateway + ladder("10.0.0.2", 1400, `{"rtt":0,"too_big":1400}`), probes.OK, []string{`"mtu":1400,"reported":1400,"black_hole":false`}},
+		{"nothing but the smallest passes", host + gateway + ladder("10.0.0.2", smallPing, "!timeout"), probes.OK, []string{`"black_hole":{"unreadable":"even packets that every network carries got no answer"}`}},
+		{"ignores pings", host + gateway + ladder("10.0.0.2", 0, "!timeout"), probes.OK, []string{`"target":"10.0.0.2"`, `"answers":false,"mtu":null,"reported":null,"black_hole":null,"why":"no answer"`}},
+		{
+			"not permitted", host + ladder("10.0.0.1", 0, "!permission") + ladder("10.0.0.2", 0, "!permission"), probes.OK,
+			[]string{`"answers":{"unreadable":"ping 10.0.0.1 1500 df: permission denied"},"mtu":null,"reported":null,"black_hole":{"unreadable":`},
+		},
+		{"nobody to ask", "-- links --\n-- routes --\n", probes.Nothing, []string{"there is no gateway"}},
+	})
+}
