@@ -55,8 +55,8 @@ type memoryFacts struct {
 	HardwareCorrupt probes.Opt[int]     `fact:"hardware_corrupted" unit:"bytes" doc:"Memory that the kernel took out of use after a hardware error; HardwareCorrupted, absent without memory-failure support"`
 
 	SwapTotal   int                 `fact:"swap_total" unit:"bytes" doc:"Swap space; SwapTotal, 0 without swap"`
-	SwapFree    int                 `fact:"swap_free" unit:"bytes" doc:"Swap space that is free; SwapFree"`
-	SwapUsed    int                 `fact:"swap_used" unit:"bytes" doc:"Swap space in use"`
+	SwapFree    probes.Opt[int]     `fact:"swap_free" unit:"bytes" doc:"Swap space that is free; SwapFree"`
+	SwapUsed    probes.Opt[int]     `fact:"swap_used" unit:"bytes" doc:"Swap space in use"`
 	SwapUsedPct probes.Opt[float64] `fact:"swap_used_pct" unit:"%" doc:"Swap space in use; absent without swap"`
 
 	Huge probes.Opt[hugePages] `fact:"hugepages" doc:"The pool of huge pages of the default size; absent where the kernel has none"`
@@ -88,13 +88,11 @@ func memory(_ context.Context, h host.Host) (memoryFacts, error) {
 		KernelStack: m["KernelStack"], PerCPU: m.optional("Percpu"), HardwareCorrupt: m.optional("HardwareCorrupted"),
 		Committed: m["Committed_AS"], CommitLimit: m["CommitLimit"],
 		CommittedPct: percent(float64(m["Committed_AS"]), float64(m["CommitLimit"])),
-		SwapTotal:    m["SwapTotal"], SwapFree: m["SwapFree"], SwapUsed: m["SwapTotal"] - m["SwapFree"],
+		SwapTotal:    m["SwapTotal"],
 	}
 	f.AvailablePct, f.AnonPct, f.ShmemPct = pct(f.Available), pct(f.Anon), pct(f.Shmem)
 	f.SlabReclaimablePct, f.SlabUnreclaimablePct, f.PageTablesPct = pct(f.SlabReclaimable), pct(f.SlabUnreclaimable), pct(f.PageTables)
-	if f.SwapTotal > 0 {
-		f.SwapUsedPct = probes.Some(percent(float64(f.SwapUsed), float64(f.SwapTotal)))
-	}
+	m.swap(&f)
 	if _, ok := m["Percpu"]; ok {
 		u := m.unaccounted()
 		f.Unaccounted, f.UnaccountedPct = probes.Some(u), probes.Some(pct(u))
@@ -122,6 +120,9 @@ func readMeminfo(h host.Files) (meminfo, error) {
 		key, rest, ok := strings.Cut(line, ":")
 		number, isKB := strings.CutSuffix(strings.TrimSpace(rest), " kB")
 		v, err := parseCount(number)
+		if key == "SwapFree" {
+			v = min(v, 1<<50) // see swap
+		}
 		if err == nil && (!ok || v > 1<<50) {
 			err = errors.New("no key, or an absurd number")
 		}
@@ -141,11 +142,25 @@ func readMeminfo(h host.Files) (meminfo, error) {
 			return nil, fmt.Errorf("reading %s: no %s in %d lines", name, key, n)
 		}
 	}
-	if m["MemTotal"] == 0 || m["MemFree"] > m["MemTotal"] || m["SwapFree"] > m["SwapTotal"] {
-		return nil, fmt.Errorf("reading %s: MemTotal %d, MemFree %d, SwapTotal %d, SwapFree %d cannot be", name,
-			m["MemTotal"], m["MemFree"], m["SwapTotal"], m["SwapFree"])
+	if m["MemTotal"] == 0 || m["MemFree"] > m["MemTotal"] {
+		return nil, fmt.Errorf("reading %s: MemTotal %d, MemFree %d cannot be", name, m["MemTotal"], m["MemFree"])
 	}
 	return m, nil
+}
+
+// swap fills in what is known of swap. lxcfs subtracts a control group's swap from its limit, and its SwapFree wraps below zero
+// where the kernel charges less than the memory's part (seen with lxcfs 5.0): then only the total is known.
+func (m meminfo) swap(f *memoryFacts) {
+	free, total := m["SwapFree"], f.SwapTotal
+	if free > total {
+		why := "SwapFree in /proc/meminfo is more than SwapTotal"
+		f.SwapFree, f.SwapUsed, f.SwapUsedPct = probes.Unread[int](why), probes.Unread[int](why), probes.Unread[float64](why)
+		return
+	}
+	f.SwapFree, f.SwapUsed = probes.Some(free), probes.Some(total-free)
+	if total > 0 {
+		f.SwapUsedPct = probes.Some(percent(float64(total-free), float64(total)))
+	}
 }
 
 func (m meminfo) optional(key string) probes.Opt[int] {

@@ -56,6 +56,10 @@ func TestMemory(t *testing.T) {
 			"without swap", strings.NewReplacer("SwapTotal:       2000000", "SwapTotal: 0", "SwapFree:        1500000", "SwapFree: 0").Replace(meminfo310),
 			map[string]string{"swap_total": "0", "swap_used_pct": "null"},
 		},
+		{
+			"lxcfs counts swap below zero", strings.Replace(meminfo310, "1500000 kB", "18446744073709551444 kB", 1),
+			map[string]string{"available_pct": "37.5", "swap_total": "2048000000", "swap_used": `{"unreadable":"SwapFree in /proc/meminfo is more than SwapTotal"}`},
+		},
 		{"without huge pages", before, map[string]string{"hugepages": "null"}},
 		{"without a needed line", strings.Replace(meminfo310, "SUnreclaim", "Sunreclaim", 1), map[string]string{"(reason)": "no SUnreclaim"}},
 		{"absurd", strings.Replace(meminfo310, "MemFree:         1000000", "MemFree:         9000000", 1), map[string]string{"(reason)": "cannot be"}},
