@@ -62,7 +62,16 @@ func pair(t testing.TB) (a, b netlink.Link) {
 			t.Fatal(err)
 		}
 	}
-	return ends[0], ends[1]
+	// The kernel's link watch moves the state some time after both ends are up.
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		left, err := netlink.LinkByName("left")
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("left does not come up: %v", err)
+		}
+		if left.Attrs().OperState == netlink.OperUp {
+			return ends[0], ends[1]
+		}
+	}
 }
 
 func TestLinksAndAddrs(t *testing.T) {
