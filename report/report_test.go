@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	stdcmp "cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -171,6 +172,11 @@ func TestGolden(t *testing.T) {
 			want, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
+			}
+			for line := range strings.Lines(got) {
+				if n := columns(strings.TrimSuffix(line, "\n")); tt.format == "text" && !tt.page.Color && n > stdcmp.Or(tt.page.Width, 80) {
+					t.Errorf("%d columns: %s", n, line)
+				}
 			}
 			if diff := cmp.Diff(string(want), got); diff != "" {
 				t.Errorf("-update writes it anew, if it is meant to be so (-want +got):\n%s", diff)

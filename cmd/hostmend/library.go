@@ -47,8 +47,7 @@ func loadAmong(files, builtin []playbooks.File) (*playbooks.Library, error) {
 		}
 	}
 	l, err := playbooks.Load(all, probes.Describe(hostProbes()), linux.Actions())
-	var problems playbooks.Problems
-	if errors.As(err, &problems) {
+	if problems, ok := errors.AsType[playbooks.Problems](err); ok {
 		problems = slices.DeleteFunc(problems, func(p playbooks.Problem) bool { return !ours[p.File] })
 		if len(problems) > 0 {
 			return nil, problems
