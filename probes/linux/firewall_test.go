@@ -6,9 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -16,10 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/internal/host/nettest"
 )
 
 // firewallHost is a host with one interface, sshd, a web server for both families, and what only loopback sees.
@@ -175,37 +171,14 @@ COMMIT
 }
 
 // TestFirewallAgainstTheKernel loads rules into a network namespace of its own, sends packets from another, and compares what became of
-// them with what the probe says. The test's program runs itself again in the namespace, which ends with it.
+// them with what the probe says.
 func TestFirewallAgainstTheKernel(t *testing.T) {
-	if os.Getenv("HOSTMEND_TEST_NETNS") == "inside" {
-		againstTheKernel(t)
-		return
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to make network namespaces")
-	}
 	for _, tool := range []string{"nft", "iptables-nft-restore", "iptables-legacy-restore"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("%s is not installed (Debian: apt-get install nftables iptables)", tool)
 		}
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"-test.run=^TestFirewallAgainstTheKernel$", "-test.v"}
-	cmd := exec.CommandContext(t.Context(), exe, args...)
-	cmd.Env = append(os.Environ(), "HOSTMEND_TEST_NETNS=inside")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "packets compared") {
-			t.Log(strings.TrimSpace(line))
-		}
-	}
+	nettest.Run(t, againstTheKernel)
 }
 
 // The two ends of the wire. The peer has several addresses, which stand for clients of several kinds.
@@ -220,10 +193,8 @@ var (
 
 func againstTheKernel(t *testing.T) {
 	peer := wire(t)
-	for _, name := range []string{"ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"} { // or most rejections would be silent
-		if err := os.WriteFile("/proc/sys/net/"+name, []byte("0"), 0); err != nil {
-			t.Skipf("cannot switch off the limit on ICMP errors: %v", err)
-		}
+	for _, name := range []string{"ipv4.icmp_ratelimit", "ipv6.icmp.ratelimit"} { // or most rejections would be silent
+		nettest.Sysctl(t, name, "0")
 	}
 	for _, port := range testPorts {
 		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
@@ -254,7 +225,7 @@ func againstTheKernel(t *testing.T) {
 		run(tt.name, tt.tool, tt.rules)
 	}
 	r := rand.New(rand.NewPCG(7, 50))
-	for i := range 25 {
+	for i := range 15 {
 		run(fmt.Sprintf("random nft %d", i), "nft -f -", randomNft(r))
 		run(fmt.Sprintf("random iptables %d", i), "iptables-nft-restore", randomIptables(r))
 		run(fmt.Sprintf("random legacy %d", i), "iptables-legacy-restore", randomIptables(r))
@@ -265,89 +236,14 @@ func againstTheKernel(t *testing.T) {
 	}
 }
 
-// wire joins this namespace with a new one, and returns a file of the latter.
-func wire(t *testing.T) int {
+// wire joins this namespace with a new one.
+func wire(t *testing.T) nettest.Namespace {
 	t.Helper()
-	made := make(chan int)
-	onThread(func() {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			made <- -1
-			return
-		}
-		fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			fd = -1
-		}
-		made <- fd
-	})
-	fd := <-made
-	if fd < 0 {
-		t.Skip("cannot make a network namespace")
-	}
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	check(netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "peer0", PeerNamespace: netlink.NsFd(fd)}))
-	up := func(name string, prefixes ...netip.Prefix) {
-		link, err := netlink.LinkByName(name)
-		check(err)
-		check(netlink.LinkSetUp(link))
-		for _, p := range prefixes {
-			addr, err := netlink.ParseAddr(p.String())
-			check(err)
-			addr.Flags = unix.IFA_F_NODAD
-			check(netlink.AddrAdd(link, addr))
-		}
-	}
-	up("lo")
-	up("eth0", hereV4, hereV6)
-	// A route with a gateway makes the veth pair an interface that leads out.
-	link, err := netlink.LinkByName("eth0")
-	check(err)
-	for _, gw := range []string{"10.77.0.2", "fd77::2"} {
-		check(netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.ParseIP(gw)}))
-	}
-	in(t, fd, func() error {
-		up("lo")
-		up("peer0", peers...)
-		return nil
-	})
-	return fd
-}
-
-// onThread runs f on a thread of its own, which ends with it. The process's first thread must stay where it is: /proc/self/net, and with
-// it /proc/net, is that one's.
-func onThread(f func()) {
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == os.Getpid() {
-			elsewhere := make(chan struct{})
-			go func() { defer close(elsewhere); onThread(f) }()
-			<-elsewhere
-			runtime.UnlockOSThread()
-			return
-		}
-		f()
-	}()
-}
-
-// in runs f on a thread in the namespace.
-func in(t *testing.T, ns int, f func() error) {
-	t.Helper()
-	done := make(chan error)
-	onThread(func() {
-		if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		done <- f()
-	})
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	peer := nettest.New(t)
+	nettest.Wire(t, "eth0", peer, "peer0", 1500)
+	nettest.Up(t, "eth0", hereV4, hereV6)
+	peer.Do(t, func() error { nettest.Up(t, "peer0", peers...); return nil })
+	return peer
 }
 
 func echoUDP(t *testing.T, port int) {
@@ -364,7 +260,9 @@ func echoUDP(t *testing.T, port int) {
 			if err != nil {
 				return
 			}
-			conn.WriteToUDP([]byte("here"), from)
+			if _, err := conn.WriteToUDP([]byte("here"), from); err != nil { // an earlier answer was rejected
+				continue
+			}
 		}
 	}()
 }
@@ -387,7 +285,7 @@ func loadRules(t *testing.T, tool, rules string) {
 }
 
 // compare asks the evaluator and the kernel about every combination of client and port.
-func compare(t *testing.T, peer int, text string) (compared, unknown int) {
+func compare(t *testing.T, peer nettest.Namespace, text string) (compared, unknown int) {
 	t.Helper()
 	rules, _, err := readRules(t.Context(), &host.Local{})
 	if err != nil {
@@ -395,8 +293,8 @@ func compare(t *testing.T, peer int, text string) (compared, unknown int) {
 	}
 	type question struct {
 		packet
-		got, want string
-		fate      fate
+		got  string
+		fate fate
 	}
 	var questions []*question
 	for _, p := range peers {
@@ -416,7 +314,7 @@ func compare(t *testing.T, peer int, text string) (compared, unknown int) {
 	var all sync.WaitGroup
 	for _, q := range questions {
 		all.Go(func() {
-			in(t, peer, func() error {
+			peer.Do(t, func() error {
 				q.got = send(q.packet, 250*time.Millisecond)
 				if q.got == "drop" && q.fate.verdict == "reject" {
 					// An ICMP error that arrives while the socket is still locked by connect(2) is only noted (LockDroppedIcmps). The
@@ -450,8 +348,9 @@ func send(p packet, patience time.Duration) string {
 			return err.Error()
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(patience))
-		c.Write([]byte("hello"))
+		if err := errors.Join(c.SetDeadline(time.Now().Add(patience)), writeTo(c)); err != nil {
+			return err.Error()
+		}
 		if _, err = c.Read(make([]byte, 16)); err == nil {
 			return "pass"
 		}
@@ -464,6 +363,11 @@ func send(p packet, patience time.Duration) string {
 		return "pass"
 	}
 	return outcome(err)
+}
+
+func writeTo(c net.Conn) error {
+	_, err := c.Write([]byte("hello"))
+	return err
 }
 
 func outcome(err error) string {
