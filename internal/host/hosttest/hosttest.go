@@ -98,7 +98,10 @@ func Open(file string) (*Host, error) {
 	return h, nil
 }
 
-// Parse reads a capture. The error lists every section that is wrong.
+// maxErrors is how many wrong sections Parse names: a file that is no capture may have a million.
+const maxErrors = 20
+
+// Parse reads a capture. The error lists the sections that are wrong.
 func Parse(data []byte) (*Host, error) {
 	ar := txtar.Parse(data)
 	h := &Host{
@@ -112,6 +115,9 @@ func Parse(data []byte) (*Host, error) {
 		if err := h.section(f.Name, string(f.Data)); err != nil {
 			errs = append(errs, fmt.Errorf("section %q: %w", f.Name, err))
 		}
+	}
+	if errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil }); len(errs) > maxErrors {
+		errs = append(errs[:maxErrors], fmt.Errorf("and more, %d in all", len(errs)))
 	}
 	return h, errors.Join(errs...)
 }

@@ -183,6 +183,7 @@ func TestParseRefuses(t *testing.T) {
 		{"-- /etc/x rw --\n", `"rw" is no attribute of a file`},
 		{"-- /x --\n-- /x/y --\n", "/x is no directory"},
 		{"-- /x -> y --\n-- /x/y/z --\n", "/x is no directory"},
+		{strings.Repeat("-- weather --\n", 50), "and more, 50 in all"},
 		{"-- /x stat!x --\n", "no error is called stat!x"},
 		{"-- routes --\n{\"destination\": \"10.0.0.0/8\"}\n", "unknown field"},
 		{"-- /x [quoted] --\nplain\n", "invalid syntax"},

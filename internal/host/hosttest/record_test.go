@@ -27,6 +27,7 @@ const changing = machine + `-- /proc/1/stat --
 -- /proc/9/stat !ESRCH --
 -- /proc/9/fd/3 -> "/var/log/big one (deleted)" --
 -- /proc/9/fd/4 -> "socket:[77]" --
+-- /proc/9/fd/5 -> !permission --
 -- "/var/log/big one (deleted)" nlink=0 size=4096 blocks=8 dev=254:1 --
 -- /sys/class/net/eth0 -> ../../devices/pci0/net/eth0 --
 -- /sys/devices/pci0/net/eth0/speed --
