@@ -93,6 +93,27 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestTraceIsSeen holds the lab to its own promise: a fault that is not cleared wholly fails, though the host is healthy.
+func TestTraceIsSeen(t *testing.T) {
+	lab := &Lab{Image: openLab(t), OracleOnly: true}
+	f, err := ParseFault("untidy", []byte(`id: untidy
+title: sshd was stopped and a file left behind
+source: https://example.org/
+says: This one is the lab's own.
+expect: sshd-not-running
+inject: touch /etc/forgotten; systemctl stop ssh
+broken: fails login root true
+clear: systemctl start ssh
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trial := lab.Try(t.Context(), f)
+	if trial.Outcome != Failed || !strings.Contains(trial.Note, "+etc/forgotten ") {
+		t.Errorf("%s: %s", trial.Outcome, trial.Note)
+	}
+}
+
 // TestInterrupted ends a lab in the middle of its work and looks for what it left: on a polite signal nothing; on SIGKILL
 // nothing that lives, and what lies about is gone after the next lab's sweep.
 func TestInterrupted(t *testing.T) {
