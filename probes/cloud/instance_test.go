@@ -29,7 +29,8 @@ func TestInstance(t *testing.T) {
 		want   string // JSON of the facts, or the reason
 	}{
 		{
-			"running", fake{info: InstanceInfo{
+			"running",
+			fake{info: InstanceInfo{
 				ID: "i-1", Status: "Running", Type: "ecs.g7.large", Region: "cn-hangzhou", Zone: "cn-hangzhou-h",
 				ChargeType: "PrePaid", Locks: []string{"financial"}, Expires: at.AddDate(0, 0, 3), At: at,
 			}},
@@ -37,7 +38,8 @@ func TestInstance(t *testing.T) {
 			`{"id":"i-1","status":"Running","type":"ecs.g7.large","region":"cn-hangzhou","zone":"cn-hangzhou-h","charge_type":"PrePaid","locks":["financial"],"expires_in_days":3}`,
 		},
 		{
-			"pay as you go", fake{info: InstanceInfo{ID: "i-1", At: at}},
+			"pay as you go",
+			fake{info: InstanceInfo{ID: "i-1", At: at}},
 			probes.OK,
 			`{"id":"i-1","status":"","type":"","region":"","zone":"","charge_type":null,"locks":[],"expires_in_days":null}`,
 		},

@@ -48,7 +48,8 @@ func TestResolvers(t *testing.T) {
 			"five servers, a name, comments and a zone",
 			"-- /etc/resolv.conf --\n# nameserver 1.1.1.1\n;nameserver 2.2.2.2\nnameserver dns.example.com\nnameserver\nnameserver 10.0.0.2\nnameserver 10.0.0.2\nnameserver ::1\nnameserver 10.0.0.4\nnameserver 10.0.0.5\nnameserver 10.0.0.6\n" +
 				answer("10.0.0.2", good) + answer("[::1]", good) + answer("10.0.0.4", good),
-			probes.OK, []string{`"configured":5,"ignored":2,"invalid":["dns.example.com"]`, `"answering":3`},
+			probes.OK,
+			[]string{`"configured":5,"ignored":2,"invalid":["dns.example.com"]`, `"answering":3`},
 		},
 		{"the file cannot be read", "-- /etc/resolv.conf !permission --\n", probes.Failed, []string{"permission denied"}},
 	})

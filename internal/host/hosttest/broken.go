@@ -34,8 +34,11 @@ func (denied) ReadTail(name string, _ int) ([]byte, error) { return deny[[]byte]
 func (denied) ReadDir(name string) ([]host.DirEntry, error) {
 	return deny[[]host.DirEntry]("open " + name)
 }
-func (denied) Stat(name string) (host.FileInfo, error)      { return deny[host.FileInfo]("stat " + name) }
-func (denied) Lstat(name string) (host.FileInfo, error)     { return deny[host.FileInfo]("lstat " + name) }
+
+func (denied) Stat(name string) (host.FileInfo, error) { return deny[host.FileInfo]("stat " + name) }
+
+func (denied) Lstat(name string) (host.FileInfo, error) { return deny[host.FileInfo]("lstat " + name) }
+
 func (denied) Readlink(name string) (string, error)         { return deny[string]("readlink " + name) }
 func (denied) Links(context.Context) ([]host.Link, error)   { return deny[[]host.Link]("links") }
 func (denied) Addrs(context.Context) ([]host.Addr, error)   { return deny[[]host.Addr]("addresses") }
