@@ -39,6 +39,9 @@ func (l *Lab) TryAll(ctx context.Context, faults []Fault, parallel int, done fun
 	slots := make(chan struct{}, max(1, parallel))
 	var all sync.WaitGroup
 	for i, f := range faults {
+		if ctx.Err() != nil {
+			break
+		}
 		slots <- struct{}{}
 		all.Go(func() {
 			trials[i] = l.Try(ctx, f)
