@@ -98,14 +98,11 @@ func (l *Local) Query(ctx context.Context, q DNSQuery) (DNSAnswer, error) {
 	}
 	// Without EDNS(0), as the resolvers of glibc and musl ask: what answers them answers this.
 	msg := new(dns.Msg).SetQuestion(dns.Fqdn(q.Name), qtype)
-	deadline, _ := ctx.Deadline()
-	client := dns.Client{Net: "udp", Timeout: time.Until(deadline)} // the package's default is 2 s, whatever the context says
-	resp, rtt, err := client.ExchangeContext(ctx, msg, q.Server.String())
+	resp, rtt, err := exchange(ctx, "udp", msg, q.Server)
 	answer := DNSAnswer{RTT: rtt}
 	if err == nil && resp.Truncated {
 		answer.Truncated = true
-		client = dns.Client{Net: "tcp", Timeout: time.Until(deadline)}
-		resp, rtt, err = client.ExchangeContext(ctx, msg, q.Server.String())
+		resp, rtt, err = exchange(ctx, "tcp", msg, q.Server)
 		answer.RTT += rtt
 	}
 	if err != nil {
@@ -118,6 +115,27 @@ func (l *Local) Query(ctx context.Context, q DNSQuery) (DNSAnswer, error) {
 	return answer, nil
 }
 
+// exchange asks over a connection that it dials itself: the package's own heeds a context's deadline, but not its end before that.
+func exchange(ctx context.Context, network string, msg *dns.Msg, server netip.AddrPort) (*dns.Msg, time.Duration, error) {
+	began := time.Now()
+	conn, err := new(net.Dialer).DialContext(ctx, network, server.String())
+	if err != nil {
+		return nil, 0, err
+	}
+	defer conn.Close()
+	defer heed(ctx, conn)()
+	deadline, _ := ctx.Deadline()
+	client := dns.Client{Timeout: time.Until(deadline)} // or the package waits for two seconds
+	resp, _, err := client.ExchangeWithConnContext(ctx, msg, &dns.Conn{Conn: conn})
+	return resp, time.Since(began), err
+}
+
+// heed lets nobody wait for a connection any longer once ctx has ended. The package that asks sets the connection's deadline itself, to
+// that of ctx; this is for an end before.
+func heed(ctx context.Context, conn net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+}
+
 // SNTP asks one time server, given as a name or an address, with a port or without.
 func (l *Local) SNTP(ctx context.Context, server string) (SNTPAnswer, error) {
 	ctx, cancel, err := l.asking(ctx)
@@ -126,10 +144,16 @@ func (l *Local) SNTP(ctx context.Context, server string) (SNTPAnswer, error) {
 	}
 	defer cancel()
 	deadline, _ := ctx.Deadline()
+	stop := func() bool { return true }
+	defer func() { stop() }()
 	resp, err := ntp.QueryWithOptions(server, ntp.QueryOptions{
 		Timeout: time.Until(deadline),
 		Dialer: func(_, remote string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "udp", remote)
+			conn, err := new(net.Dialer).DialContext(ctx, "udp", remote)
+			if err == nil {
+				stop = heed(ctx, conn)
+			}
+			return conn, err
 		},
 	})
 	if err != nil {
@@ -179,12 +203,10 @@ func cause(ctx context.Context, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ETIMEDOUT) {
 		return context.DeadlineExceeded
 	}
-	var name *net.DNSError
-	if errors.As(err, &name) {
+	if name, ok := errors.AsType[*net.DNSError](err); ok {
 		return name
 	}
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno
 	}
 	return err

@@ -60,7 +60,7 @@ func ping(ctx context.Context, p Ping) (Pong, error) {
 	}
 	file := os.NewFile(uintptr(s.fd), "icmp") // registered with the runtime's poller, as the socket does not block
 	defer file.Close()
-	defer context.AfterFunc(ctx, func() { file.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = file.SetDeadline(time.Unix(1, 0)) })()
 	if err := s.aim(p); err != nil {
 		return Pong{}, err
 	}
@@ -90,10 +90,10 @@ func openICMP(v6 bool) (*icmpSocket, error) {
 	const flags = unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
 	fd, err := unix.Socket(family, unix.SOCK_RAW|flags, proto)
 	raw := err == nil
-	if err == unix.EPERM || err == unix.EACCES {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		fd, err = unix.Socket(family, unix.SOCK_DGRAM|flags, proto)
 	}
-	if err == unix.EPERM || err == unix.EACCES {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		// Not the errno itself: a write to the socket says EPERM when a firewall rule drops the packet.
 		return nil, fmt.Errorf("opening an ICMP socket takes root, or a group within net.ipv4.ping_group_range: %w", fs.ErrPermission)
 	}
@@ -185,13 +185,13 @@ func (s *icmpSocket) await(ctx context.Context, file *os.File, id, seq uint16, b
 				}
 				continue
 			}
-			if err == unix.EINTR {
+			if errors.Is(err, unix.EINTR) {
 				continue
 			}
 			// The error itself is only a hint that the queue holds one: it may be about somebody else's packet to the same host.
 			tooBig, about, queueErr := s.readError(int(fd), id, seq)
 			switch {
-			case queueErr == unix.EAGAIN && err == unix.EAGAIN:
+			case errors.Is(queueErr, unix.EAGAIN) && errors.Is(err, unix.EAGAIN):
 				return false
 			case queueErr == nil && about == unix.EMSGSIZE && tooBig > 0:
 				pong.TooBig = tooBig
@@ -199,7 +199,7 @@ func (s *icmpSocket) await(ctx context.Context, file *os.File, id, seq uint16, b
 			case queueErr == nil && about != 0:
 				failed = about
 				return true
-			case queueErr != nil && queueErr != unix.EAGAIN:
+			case queueErr != nil && !errors.Is(queueErr, unix.EAGAIN):
 				failed = queueErr
 				return true
 			}

@@ -249,7 +249,7 @@ func (f *sweepFamily) poll(ctx context.Context, events int16, wait time.Duration
 	const patience = 50 * time.Millisecond
 	ts := unix.NsecToTimespec(int64(min(wait, patience)))
 	f.ready[0] = unix.PollFd{Fd: int32(f.fd), Events: events}
-	if _, err := unix.Ppoll(f.ready[:], &ts, nil); err != nil && err != unix.EINTR {
+	if _, err := unix.Ppoll(f.ready[:], &ts, nil); err != nil && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("waiting for echoes: %w", err)
 	}
 	return ctx.Err()

@@ -1,6 +1,8 @@
 package host
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -9,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hostmend/hostmend/internal/host/nettest"
 )
 
 // loopbacks are n addresses that this host answers itself.
@@ -84,4 +88,60 @@ func cpuTime(who int) time.Duration {
 		panic(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func TestSweep(t *testing.T) {
+	targets := append(loopbacks(1000), netip.MustParseAddr("::1"))
+	s := newSweep(t, targets)
+	for round := range 5 {
+		echoes, err := s.Round(t.Context(), 2*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, e := range echoes {
+			if v6Down := targets[i].Is6() && e.Errno != 0; !v6Down && (!e.Answered || e.RTT > time.Second) {
+				t.Errorf("round %d, %s: %+v", round, targets[i], e)
+			}
+		}
+	}
+	alone := newSweep(t, targets[:1000])
+	allocs := testing.AllocsPerRun(20, func() {
+		if _, err := alone.Round(t.Context(), 2*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs > 1 { // of a thousand pings
+		t.Errorf("a round makes %.0f allocations", allocs)
+	}
+}
+
+func TestSweepOfSilence(t *testing.T) { nettest.Run(t, sweepOfSilence) }
+
+// sweepOfSilence has a neighbour that answers pings to one of its addresses only, and an address without a route.
+func sweepOfSilence(t *testing.T) {
+	other := nettest.New(t)
+	nettest.Wire(t, "eth0", other, "eth0", 1500)
+	nettest.Up(t, "eth0", netip.MustParsePrefix("10.1.0.1/24"))
+	other.Do(t, func() error {
+		nettest.Up(t, "eth0", netip.MustParsePrefix("10.1.0.2/24"))
+		return nil
+	})
+	s := newSweep(t, []netip.Addr{netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("10.1.0.3"), netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("127.0.0.1")})
+	began := time.Now()
+	echoes, err := s.Round(t.Context(), 300*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < 250*time.Millisecond || took > 2*time.Second {
+		t.Errorf("waited %s for the silent one, not 300 ms", took)
+	}
+	if !echoes[0].Answered || echoes[1].Answered || echoes[1].Errno != 0 || echoes[2].Errno != unix.ENETUNREACH || !echoes[3].Answered {
+		t.Errorf("%+v", echoes)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	began = time.Now()
+	if _, err := s.Round(ctx, 10*time.Second); !errors.Is(err, context.Canceled) || time.Since(began) > 2*time.Second {
+		t.Errorf("cancelled: %v after %s", err, time.Since(began))
+	}
 }

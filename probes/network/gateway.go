@@ -204,9 +204,9 @@ func answersTCP(ctx context.Context, h host.Host, addr netip.Addr) bool {
 // notAsked tells that a question was not put to the network at all, so that nothing is known: this process may not, or the replayed
 // capture does not say. (A firewall rule that drops what leaves also says EPERM, as an errno; then the answer is that nothing gets out.)
 func notAsked(err error) bool {
-	var errno syscall.Errno
+	_, refused := errors.AsType[syscall.Errno](err)
 	return errors.Is(err, host.ErrNotCaptured) || errors.Is(err, host.ErrOffline) || errors.Is(err, host.ErrUnsupported) ||
-		errors.Is(err, fs.ErrPermission) && !errors.As(err, &errno)
+		errors.Is(err, fs.ErrPermission) && !refused
 }
 
 const noAnswer = "no answer"
