@@ -26,8 +26,9 @@ func main() {
 	only := flag.String("only", "", "measure only figures whose name holds this, and print instead of writing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *out, *binary, *only); err != nil {
+	err := run(ctx, *out, *binary, *only)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

@@ -82,8 +82,7 @@ func execute(ctx context.Context, path string, args ...string) (Output, error) {
 		return Output{}, fmt.Errorf("running %q: %w", cmd.Args, ctx.Err())
 	}
 	out := Output{Stdout: stdout.buf.Bytes(), Stderr: stderr.buf.Bytes()}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		out.Exit = exit.ExitCode()
 		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 			out.Exit = 128 + int(ws.Signal())
