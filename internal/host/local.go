@@ -242,7 +242,7 @@ func (*Local) Clock() (Clock, error) {
 // lookPath finds an allowed program in the fixed PATH. /usr/local is not in it: what an administrator dropped there
 // is not what the package's own tools run.
 func lookPath(program string) (string, error) {
-	for _, dir := range strings.SplitSeq(commandPath, ":") {
+	for dir := range strings.SplitSeq(commandPath, ":") {
 		name := dir + "/" + program
 		if fi, err := os.Stat(name); err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0 {
 			return name, nil
