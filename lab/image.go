@@ -104,6 +104,9 @@ func sweep(ctx context.Context, cache string) error {
 
 // lockHosts is held between making a host's directory and locking it, so that nobody sweeps it away there.
 func lockHosts(ctx context.Context, cache string) (*os.File, error) {
+	if err := os.MkdirAll(cache, 0o700); err != nil { // the first lab on this machine
+		return nil, err
+	}
 	return waitForLock(ctx, filepath.Join(cache, "hosts.lock"), time.Minute)
 }
 
