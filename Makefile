@@ -16,7 +16,7 @@ RACE := ./probes ./internal/host/...
 # Methods that only mark a type for reflection are never called.
 MARKERS := Opt\.isOpt|Cut\.isCut
 # A hanging test must fail with its stacks before CI's own limit cuts it off without a word.
-TEST_TIMEOUT := 8m
+TEST_TIMEOUT := 12m
 
 .PHONY: build
 build: ## build bin/hostmend: static, stripped
