@@ -53,13 +53,33 @@ type LatencyTarget struct {
 
 // HeatColumn is a span of time of one target.
 type HeatColumn struct {
-	Lost   int             `json:"lost,omitempty"`
-	Levels [heatLevels]int `json:"levels"`
-	max    time.Duration   // the slowest answer
+	Lost   int
+	Levels [heatLevels]uint32 // answers of each
+	max    time.Duration      // the slowest answer
+}
+
+// MarshalJSON leaves out the levels without answers, which are nearly all: {"lost": 1, "answers": [[LEVEL, COUNT], …]}.
+func (c *HeatColumn) MarshalJSON() ([]byte, error) {
+	b := []byte(`{"answers":[`)
+	if c.Lost > 0 {
+		b = fmt.Appendf(nil, `{"lost":%d,"answers":[`, c.Lost)
+	}
+	first := true
+	for level, n := range c.Levels {
+		if n == 0 {
+			continue
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = fmt.Appendf(b, "[%d,%d]", level, n)
+	}
+	return append(b, "]}"...), nil
 }
 
 const (
-	// maxColumns is how many spans of time are kept: wider than any terminal, and 17 KB a target.
+	// maxColumns is how many spans of time are kept: about as wide as a terminal, and 19 KB a target.
 	maxColumns = 120
 	// Heat levels are half octaves from 16 µs, a loopback's time, to 4 s, longer than any ping waits: 16 µs × 2^(36/2).
 	heatLevels = 36

@@ -76,7 +76,7 @@ func (l *Latency) drawing(t *LatencyTarget, lowest, highest int, narrow bool) la
 		rows = 1
 	}
 	m := latencyMap{Label: t.label(), Width: axis + maxColumns*unit, Height: (rows + 1) * unit}
-	most := 1
+	most := uint32(1)
 	for i := range t.Heat {
 		for _, n := range t.Heat[i].Levels {
 			most = max(most, n)

@@ -68,7 +68,7 @@ func TestLatencyHeatKeepsItsSize(t *testing.T) {
 		for _, c := range l.Targets[i].Heat {
 			lost += c.Lost
 			for _, n := range c.Levels {
-				answers += n
+				answers += int(n)
 			}
 		}
 		if len(l.Targets[i].Heat) > maxColumns || answers+lost != rounds || lost != wantLost {
@@ -139,7 +139,10 @@ func TestLatencyJSON(t *testing.T) {
 			Name  string
 			Lost  int
 			P50MS *float64 `json:"p50_ms"`
-			Heat  []struct{ Levels []int }
+			Heat  []struct {
+				Lost    int
+				Answers [][2]int
+			}
 		}
 		Bounds []float64 `json:"heat_bounds_ms"`
 	}
@@ -147,8 +150,12 @@ func TestLatencyJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Schema != "hostmend.latency/v1" || got.Rounds != 3 || len(got.Targets) != 2 || got.Targets[0].P50MS == nil || *got.Targets[0].P50MS != 1 ||
-		got.Targets[1].P50MS != nil || got.Targets[1].Lost != 3 || len(got.Bounds) != len(got.Targets[0].Heat[0].Levels)-1 {
+		got.Targets[1].P50MS != nil || got.Targets[1].Lost != 3 || len(got.Bounds) != heatLevels-1 ||
+		len(got.Targets[0].Heat) != 3 || len(got.Targets[0].Heat[2].Answers) != 1 || got.Targets[1].Heat[2].Lost != 1 {
 		t.Errorf("%+v", got)
+	}
+	if level := got.Targets[0].Heat[2].Answers[0][0]; got.Bounds[level] < 1 || got.Bounds[level-1] >= 1 {
+		t.Errorf("1 ms is on level %d, up to %g ms", level, got.Bounds[level])
 	}
 }
 

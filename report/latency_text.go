@@ -148,7 +148,7 @@ func (p *page) heatMap(t *LatencyTarget, lowest, highest int, w latencyWords) {
 	const axis = 9
 	heat := t.recent(p.Width - axis)
 	p.line(p.style(bold, clean(t.label())))
-	most, lost := 1, false
+	most, lost := uint32(1), false
 	for i := range heat {
 		lost = lost || heat[i].Lost > 0
 		for _, n := range heat[i].Levels {
@@ -177,7 +177,7 @@ func (p *page) heatMap(t *LatencyTarget, lowest, highest int, w latencyWords) {
 }
 
 // shade is a cell of n answers where most is the largest number of any cell.
-func (p *page) shade(n, most, level int) string {
+func (p *page) shade(n, most uint32, level int) string {
 	shades := []string{"░", "▒", "▓", "█"}
 	if p.ASCII {
 		shades = []string{".", ":", "*", "#"}
@@ -185,7 +185,7 @@ func (p *page) shade(n, most, level int) string {
 	if n == 0 {
 		return " "
 	}
-	return p.heat(level, shades[min((n*len(shades)-1)/most, len(shades)-1)])
+	return p.heat(level, shades[(int(n)*len(shades)-1)/int(most)])
 }
 
 // heat colours a cell by its latency: from green, below 1 ms, over yellow to red, above 250 ms.
