@@ -150,6 +150,9 @@ type fate struct {
 	why     string // unknown: the expression that it hangs on
 }
 
+// byPolicy stands for a base chain's policy in the place of a rule.
+const byPolicy = "policy"
+
 // decision is a rule that may end the packet's way.
 type decision struct{ rule, chain, why string }
 
@@ -177,7 +180,7 @@ func (r *ruleset) follow(p packet, fuel *int) fate {
 		}
 		w.chain, w.ends = c, map[end]decision{}
 		if w.run(c, 0) {
-			w.note(c.policy, decision{rule: "policy", chain: w.path(c)})
+			w.note(c.policy, decision{rule: byPolicy, chain: w.path(c)})
 		}
 		for _, e := range []end{drop, reject, lost} {
 			if d, ok := w.ends[e]; ok {
@@ -188,8 +191,8 @@ func (r *ruleset) follow(p packet, fuel *int) fate {
 		if !ok {
 			return w.judge(blocked, decision{}, false)
 		}
-		if c.hook == "input" || passed == (decision{}) {
-			passed = d
+		if d.rule != byPolicy || passed == (decision{}) || passed.rule == byPolicy && c.hook == "input" {
+			passed = d // a rule that lets it through says more than a policy that does not stop it
 		}
 	}
 	return w.judge(blocked, passed, true)
