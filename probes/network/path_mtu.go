@@ -168,7 +168,31 @@ func (p *mtuPath) explore(ctx context.Context, h host.Host) {
 		p.BlackHole = probes.Unread[bool]("even packets that every network carries got no answer")
 		return
 	}
+	if !p.sizeDecides(ctx, h, largest) {
+		p.BlackHole = probes.Unread[bool]("packets of every size are lost now and then")
+		return
+	}
 	p.BlackHole = probes.Some(true)
+}
+
+// confirmations is how many further packets of each size must all meet the same fate. Where one in five is lost at random, two large
+// ones lost and three times three as they should be is one chance in some thousands.
+const confirmations = 3
+
+// sizeDecides tells a black hole from a line that loses packets of any size.
+func (p *mtuPath) sizeDecides(ctx context.Context, h host.Host, fitting int) bool {
+	answered := func(size int) bool {
+		_, err := pingOnce(ctx, h, host.Ping{Dst: netip.MustParseAddr(p.Target), Size: size, DF: true}, stepWait)
+		return err == nil // also by a router that says how large it may be
+	}
+	var all sync.WaitGroup
+	var small, large [confirmations]bool
+	for i := range confirmations {
+		all.Go(func() { small[i] = answered(fitting) })
+		all.Go(func() { large[i] = answered(p.LinkMTU) })
+	}
+	all.Wait()
+	return !slices.Contains(small[:], false) && !slices.Contains(large[:], true)
 }
 
 // search finds the largest packet that is answered between the small one, which was, and the large one, which was not. The large one
