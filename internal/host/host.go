@@ -113,7 +113,7 @@ type Output struct {
 	Exit   int // exit status; 128 + signal if it was killed
 }
 
-// Kernel dumps what netlink knows, and tells the clock's state. Methods with a callback are for lists that grow with the host: the value passed to
+// Kernel dumps what netlink knows, and tells the clock's state and what the kernel runs on. Methods with a callback are for lists that grow with the host: the value passed to
 // it is reused, so it must be copied to be kept. A callback's error ends the dump and is returned.
 type Kernel interface {
 	Links(ctx context.Context) ([]Link, error)
@@ -125,6 +125,8 @@ type Kernel interface {
 	Sockets(ctx context.Context, q SocketQuery, each func(*Socket) error) error
 	// Clock is the state of the kernel's clock, which whatever program disciplines it keeps up to date.
 	Clock() (Clock, error)
+	// Machine says whether this is a virtual machine or a container, and of what kind, as far as their traces tell.
+	Machine(ctx context.Context) (Machine, error)
 }
 
 // Clock is what adjtimex(2) says.

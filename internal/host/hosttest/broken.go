@@ -45,6 +45,10 @@ func (denied) Addrs(context.Context) ([]host.Addr, error)   { return deny[[]host
 func (denied) Rules(context.Context) ([]host.Rule, error)   { return deny[[]host.Rule]("rules") }
 func (denied) Qdiscs(context.Context) ([]host.Qdisc, error) { return deny[[]host.Qdisc]("qdiscs") }
 func (denied) Clock() (host.Clock, error)                   { return deny[host.Clock]("clock") }
+func (denied) Machine(context.Context) (host.Machine, error) {
+	return deny[host.Machine]("machine")
+}
+
 func (denied) SNTP(context.Context, string) (host.SNTPAnswer, error) {
 	return deny[host.SNTPAnswer]("sntp")
 }

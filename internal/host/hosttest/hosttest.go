@@ -20,6 +20,7 @@
 //	-- statfs / --                    the JSON of host.Statfs; a path with a space in it is quoted
 //	-- links --                       one JSON object a line: links, addrs, routes, rules, neighbours, qdiscs, tcp, udp
 //	-- clock --                       the JSON of host.Clock
+//	-- machine --                     the JSON of host.Machine
 //	-- ping 10.0.0.1 1500 df --       the JSON of the answer: ping DST [SIZE] [df], connect ADDR:PORT, get URL, dns SERVER:PORT NAME TYPE,
 //	                                  sntp SERVER, route-to DST
 //
@@ -444,6 +445,8 @@ func check(kind, body string) error {
 		return lines(body, func(*host.Socket) error { return nil })
 	case "clock":
 		return decode(body, &host.Clock{})
+	case "machine":
+		return decode(body, &host.Machine{})
 	case "ping":
 		return decode(body, &host.Pong{})
 	case "connect":
@@ -799,6 +802,9 @@ func (h *Host) Sockets(_ context.Context, q host.SocketQuery, f func(*host.Socke
 
 // Clock answers "clock".
 func (h *Host) Clock() (host.Clock, error) { return ask[host.Clock](h, "clock") }
+
+// Machine answers "machine".
+func (h *Host) Machine(context.Context) (host.Machine, error) { return ask[host.Machine](h, "machine") }
 
 // Ping answers "ping DST [SIZE] [df]".
 func (h *Host) Ping(_ context.Context, p host.Ping) (host.Pong, error) {

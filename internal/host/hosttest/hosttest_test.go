@@ -172,6 +172,9 @@ func TestQuestions(t *testing.T) {
 	if _, err := h.Query(ctx, q); err == nil || !strings.Contains(err.Error(), "another question") {
 		t.Errorf("dns: %v", err)
 	}
+	if _, err := h.Machine(ctx); !errors.Is(err, host.ErrNotCaptured) {
+		t.Errorf("machine: %v", err)
+	}
 	if _, err := h.Links(ctx); !errors.Is(err, host.ErrNotCaptured) {
 		t.Errorf("a question that nobody asked: %v", err)
 	}

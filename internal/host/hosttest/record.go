@@ -198,6 +198,11 @@ func (r *Recorder) Statfs(ctx context.Context, name string) (host.Statfs, error)
 // Clock records the state of the kernel's clock.
 func (r *Recorder) Clock() (host.Clock, error) { return question(r, "clock", r.h.Clock) }
 
+// Machine records what the kernel runs on.
+func (r *Recorder) Machine(ctx context.Context) (host.Machine, error) {
+	return question(r, "machine", func() (host.Machine, error) { return r.h.Machine(ctx) })
+}
+
 // Links records the interfaces.
 func (r *Recorder) Links(ctx context.Context) ([]host.Link, error) {
 	return all(r, "links", func() ([]host.Link, error) { return r.h.Links(ctx) })

@@ -53,6 +53,8 @@ running
 {"size": 7}
 -- clock --
 {"synchronised": true, "max_error": 1000000}
+-- machine --
+{"virtualization": "kvm", "role": "guest"}
 -- links --
 {"index":1,"name":"lo","mtu":65536,"flags":9,"oper":"unknown","stats":{}}
 -- links @1s --
@@ -118,6 +120,8 @@ func interview(t *testing.T, h host.Host) []string {
 		}
 		clock, err := h.Clock()
 		say("clock", clock, err)
+		machine, err := h.Machine(ctx)
+		say("machine", machine, err)
 		links, err := h.Links(ctx)
 		say("links", links, err)
 		addrs, err := h.Addrs(ctx)
