@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,9 +20,10 @@ var Host = probes.Define(probes.Probe[host.Host]{
 	Name: "host",
 	Doc: `The machine, its kernel and its distribution
 
-Reads /proc/sys/kernel, /etc/os-release, /proc/uptime, /proc/stat and the firmware's DMI strings in /sys. Costs 0.3 ms. In a
-container the kernel, the cores and the DMI strings are the machine's that it runs on; "container" tells. A hypervisor may put
-what it likes into DMI, and some virtual machines have none.`,
+Reads /proc/sys/kernel, /etc/os-release, /proc/uptime, /proc/stat, the clock sources and the firmware's DMI strings in /sys, and
+asks gopsutil for the traces of hypervisors. Costs 0.3 ms, and the first time 0.4 ms more where there is no kvm-clock. In a container
+the kernel, the cores and the DMI strings are the machine's that it runs on; "container" tells. A hypervisor may put what it likes into DMI, and some virtual machines have none. Traces of a
+hypervisor that nobody knows yet are not found: a machine without "virtual_role" is not proved to be bare metal.`,
 	Every: 10 * time.Minute,
 }, hostProbe)
 
@@ -45,13 +47,16 @@ type hostFacts struct {
 	Vendor   probes.Opt[string] `fact:"vendor" doc:"DMI system vendor, as in Alibaba Cloud; absent without DMI"`
 	Product  probes.Opt[string] `fact:"product" doc:"DMI product, as in Alibaba Cloud ECS; absent without DMI"`
 
+	Virtualization probes.Opt[string] `fact:"virtualization" doc:"Kind of hypervisor or container manager, as in kvm, xen, hyperv, vmware, docker, lxc: kvm where the kernel has kvm-clock, else what gopsutil recognises; absent on bare metal and where it knows no trace"`
+	VirtualRole    probes.Opt[string] `fact:"virtual_role" doc:"Which end of it this is: guest, or host of others; absent as virtualization is, which may also be absent alone"`
+
 	Container     bool               `fact:"container" doc:"Runs in a container: many facts are then those of the machine around it"`
 	ContainerKind probes.Opt[string] `fact:"container_kind" doc:"What made the container, as in docker, podman, systemd-nspawn, kubernetes, lxc; absent outside of one"`
 	Systemd       bool               `fact:"systemd" doc:"systemd is the service manager: /run/systemd/system exists, as sd_booted(3) asks"`
 	Init          probes.Opt[string] `fact:"init" doc:"Command name of process 1"`
 }
 
-func hostProbe(_ context.Context, h host.Host) (hostFacts, error) {
+func hostProbe(ctx context.Context, h host.Host) (hostFacts, error) {
 	var f hostFacts
 	var err error
 	if f.Hostname, err = readLine(h, "/proc/sys/kernel/hostname"); err != nil {
@@ -78,6 +83,7 @@ func hostProbe(_ context.Context, h host.Host) (hostFacts, error) {
 	f.Init = optionalLine(h, "/proc/1/comm")
 	f.ContainerKind = containerKind(h)
 	_, f.Container = f.ContainerKind.Get()
+	f.virtualization(ctx, h)
 	info, err := h.Stat("/run/systemd/system")
 	f.Systemd = err == nil && info.Mode.IsDir()
 	return f, nil
@@ -177,6 +183,36 @@ func arch(h host.Files) probes.Opt[string] {
 
 func dmi(h host.Files, name string) probes.Opt[string] {
 	return optionalLine(h, "/sys/class/dmi/id/"+name)
+}
+
+// containerManagers are those that gopsutil takes for a kind of virtualization.
+var containerManagers = []string{"docker", "lxc", "openvz", "linux-vserver", "rkt"}
+
+// virtualization believes the kernel first, which has kvm-clock only as a guest of KVM (it sees it in CPUID, see
+// https://docs.kernel.org/virt/kvm/x86/cpuid.html), then what gopsutil recognises. It goes by marks such as /.dockerenv, which a
+// virtual machine has too that was made of a container's image; they hide what it really is.
+func (f *hostFacts) virtualization(ctx context.Context, h host.Host) {
+	clocks, err := readLine(h, "/sys/devices/system/clocksource/clocksource0/available_clocksource")
+	if err == nil && slices.Contains(strings.Fields(clocks), "kvm-clock") {
+		f.Virtualization, f.VirtualRole = probes.Some("kvm"), probes.Some("guest")
+		return
+	}
+	m, err := h.Machine(ctx)
+	if err == nil && !f.Container && m.Role == "guest" && slices.Contains(containerManagers, m.Virtualization) {
+		err = fmt.Errorf("it has the marks of %s, but is no container", m.Virtualization)
+	}
+	if err != nil {
+		f.Virtualization, f.VirtualRole = probes.Unread[string](err.Error()), probes.Unread[string](err.Error())
+		return
+	}
+	f.Virtualization, f.VirtualRole = unlessEmpty(m.Virtualization), unlessEmpty(m.Role)
+}
+
+func unlessEmpty(s string) probes.Opt[string] {
+	if s == "" {
+		return probes.None[string]()
+	}
+	return probes.Some(s)
 }
 
 // containerKind looks at what container managers leave behind for systemd-detect-virt(1) and others to see:

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -18,6 +19,14 @@ cpu1 1 2 3 4
 ` + statTail + `-- /proc/cmdline --
 BOOT_IMAGE=/boot/vmlinuz root=/dev/vda1 crashkernel=auto
 `
+
+func clocks(names string) string {
+	return "-- /sys/devices/system/clocksource/clocksource0/available_clocksource --\n" + names + "\n"
+}
+
+func machine(virtualization, role string) string {
+	return fmt.Sprintf("-- machine --\n{\"virtualization\": %q, \"role\": %q}\n", virtualization, role)
+}
 
 func TestHost(t *testing.T) {
 	for _, c := range []struct {
@@ -61,6 +70,40 @@ kthreadd
 		{
 			"a virtual machine made of an image of Docker's", hostCapture + "-- /.dockerenv --\n-- /proc/2/comm --\nkthreadd\n",
 			map[string]string{"container": "false"},
+		},
+		{
+			"a guest of KVM with modules of its own", hostCapture + clocks("kvm-clock tsc acpi_pm") + machine("kvm", "host"),
+			map[string]string{"virtualization": `"kvm"`, "virtual_role": `"guest"`},
+		},
+		{
+			"a guest of VMware", hostCapture + clocks("tsc acpi_pm") + machine("vmware", "guest"),
+			map[string]string{"virtualization": `"vmware"`, "virtual_role": `"guest"`},
+		},
+		{
+			"a guest of nobody knows what", hostCapture + machine("", "guest"),
+			map[string]string{"virtualization": "null", "virtual_role": `"guest"`},
+		},
+		{
+			"a host of others", hostCapture + clocks("tsc") + machine("kvm", "host"),
+			map[string]string{"virtualization": `"kvm"`, "virtual_role": `"host"`},
+		},
+		{"bare metal", hostCapture + clocks("tsc hpet") + machine("", ""), map[string]string{"virtualization": "null", "virtual_role": "null"}},
+		{
+			"a container of Docker's", hostCapture + "-- /.dockerenv --\n" + machine("docker", "guest"),
+			map[string]string{"virtualization": `"docker"`, "virtual_role": `"guest"`},
+		},
+		{
+			"marks of Docker's outside of a container", hostCapture + "-- /.dockerenv --\n-- /proc/2/comm --\nkthreadd\n" + machine("docker", "guest"),
+			map[string]string{
+				"virtualization": `{"unreadable":"it has the marks of docker, but is no container"}`,
+				"virtual_role":   `{"unreadable":"it has the marks of docker, but is no container"}`,
+			},
+		},
+		{
+			"a capture that was not asked", hostCapture,
+			map[string]string{
+				"virtualization": `{"unreadable":"machine: not in the capture"}`, "virtual_role": `{"unreadable":"machine: not in the capture"}`, "cpus": "2",
+			},
 		},
 		{"a kernel without a version", hostCapture + "-- /proc/sys/kernel/osrelease --\nlinux\n", map[string]string{"(reason)": "does not begin with a version"}},
 		{"an absurd uptime", hostCapture + "-- /proc/uptime --\n-5 1\n", map[string]string{"(reason)": "reading /proc/uptime"}},
