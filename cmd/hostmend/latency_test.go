@@ -12,7 +12,7 @@ import (
 	"github.com/hostmend/hostmend/internal/host"
 )
 
-func runLatency(t *testing.T, ctx context.Context, args ...string) (code int, stdout, stderr string) {
+func runLatency(ctx context.Context, t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
 	p := &program{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &err, Env: []string{"LC_ALL=C.UTF-8"}}
@@ -26,7 +26,7 @@ func TestLatency(t *testing.T) {
 	} else if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	code, out, stderr := runLatency(t, t.Context(), "--targets", "127.0.0.8/30,127.0.0.1", "--interval", "10ms", "--count", "4", "-o", "json")
+	code, out, stderr := runLatency(t.Context(), t, "--targets", "127.0.0.8/30,127.0.0.1", "--interval", "10ms", "--count", "4", "-o", "json")
 	var got struct {
 		Rounds  int
 		Targets []struct {
@@ -40,16 +40,16 @@ func TestLatency(t *testing.T) {
 	if got.Rounds != 4 || len(got.Targets) != 3 || got.Targets[2].Name != "127.0.0.1" || got.Targets[0].Sent != 4 || got.Targets[0].Lost != 0 {
 		t.Errorf("%+v", got)
 	}
-	if code, out, _ = runLatency(t, t.Context(), "--targets", "127.0.0.1", "--interval", "10ms", "--count", "2", "--watch", "-o", "json"); code != 0 || strings.Count(out, `"rtt_ms":{"127.0.0.1":`) != 2 {
+	if code, out, _ = runLatency(t.Context(), t, "--targets", "127.0.0.1", "--interval", "10ms", "--count", "2", "--watch", "-o", "json"); code != 0 || strings.Count(out, `"rtt_ms":{"127.0.0.1":`) != 2 {
 		t.Errorf("a line for each round: exit %d\n%s", code, out)
 	}
-	if code, out, _ = runLatency(t, t.Context(), "--targets", "127.0.0.1", "--interval", "10ms", "--duration", "30ms"); code != 0 || !strings.Contains(out, "1 targets, 3 rounds") || strings.Contains(out, "\x1b") {
+	if code, out, _ = runLatency(t.Context(), t, "--targets", "127.0.0.1", "--interval", "10ms", "--duration", "30ms"); code != 0 || !strings.Contains(out, "1 targets, 3 rounds") || strings.Contains(out, "\x1b") {
 		t.Errorf("as text: exit %d\n%s", code, out)
 	}
 	// Whoever stops it sees what there is.
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(200*time.Millisecond, cancel)
-	if code, out, _ = runLatency(t, ctx, "--targets", "127.0.0.1", "--interval", "20ms", "--count", "100000"); code != 0 || !strings.Contains(out, "127.0.0.1") {
+	if code, out, _ = runLatency(ctx, t, "--targets", "127.0.0.1", "--interval", "20ms", "--count", "100000"); code != 0 || !strings.Contains(out, "127.0.0.1") {
 		t.Errorf("interrupted: exit %d\n%s", code, out)
 	}
 }
@@ -64,7 +64,7 @@ func TestLatencyRefuses(t *testing.T) {
 		{"--targets no.such.name.invalid", "looking up no.such.name.invalid"},
 		{"--targets 127.0.0.1 -o yaml", "the formats of"},
 	} {
-		if code, _, stderr := runLatency(t, t.Context(), strings.Fields(tt.args)...); code != exitFailed || !strings.Contains(stderr, tt.want) {
+		if code, _, stderr := runLatency(t.Context(), t, strings.Fields(tt.args)...); code != exitFailed || !strings.Contains(stderr, tt.want) {
 			t.Errorf("latency %s: exit %d: %s; want %q", tt.args, code, stderr, tt.want)
 		}
 	}
