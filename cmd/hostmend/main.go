@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -22,7 +23,12 @@ import (
 // version is set by the linker.
 var version = "unknown"
 
+// gcPercent lets the heap grow to five times what is in use before it is collected, for a call lasts a second. Loading 93 playbooks took
+// 41 ms of CPU with it and 68 ms with the default of 100, for 8 MiB more at the peak.
+const gcPercent = 400
+
 func main() {
+	debug.SetGCPercent(gcPercent)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := (&program{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Environ()}).run(ctx, os.Args[1:])
 	stop()
