@@ -80,18 +80,19 @@ func Skeleton(id string) (playbook, story []byte) {
 	}
 	playbook = fmt.Appendf(nil, `# What goes wrong, and how we know: one or two sentences for whoever reads this file.
 id: %s
-title: {en: %s, zh: TITLE}
+title: {en: %s, zh: "{TITLE}"}
 area: AREA        # %s
 severity: warning # info, warning, critical, or '{condition ? "critical" : "warning"}'
 covers: [doc/%s]  # names in other systems: ecs/…, domain/…, doc/…
 params:
-  limit: {default: 90, min: 50, max: 99, why: "REASON, with its source"}
+  limit: {default: 90, min: 50, max: 99, why: ""}
 when: PROBE.FACT >= params.limit
-evidence: ["{PROBE.FACT} is more than {params.limit}"]
+evidence:
+  - {en: "{PROBE.FACT} is more than {params.limit}", zh: "{PROBE.FACT}，高于 {params.limit}"}
 manual: # or fix: with risk:, and steps {do: ACTION, with: {ARGUMENT: "{expression}"}}
-  en: STEPS
-  zh: STEPS
-see: [https://SOURCE]
+  en: "{STEPS}"
+  zh: "{STEPS}"
+see: [] # where the reason is from: https://…
 `, id, title, strings.Join(Areas, ", "), id)
 	story = []byte(`WHAT HAPPENED on which kind of host, and where these values come from.
 -- facts --
