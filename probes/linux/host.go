@@ -22,8 +22,9 @@ var Host = probes.Define(probes.Probe[host.Host]{
 
 Reads /proc/sys/kernel, /etc/os-release, /proc/uptime, /proc/stat, the clock sources and the firmware's DMI strings in /sys, and
 asks gopsutil for the traces of hypervisors. Costs 0.3 ms, and the first time 0.4 ms more where there is no kvm-clock. In a container
-the kernel, the cores and the DMI strings are the machine's that it runs on; "container" tells. A hypervisor may put what it likes into DMI, and some virtual machines have none. Traces of a
-hypervisor that nobody knows yet are not found: a machine without "virtual_role" is not proved to be bare metal.`,
+the kernel, the cores and the DMI strings are the machine's that it runs on; "container" tells. A hypervisor may put what it
+likes into DMI, and some virtual machines have none. Traces of a hypervisor that gopsutil does not know are not found: a machine without
+"virtual_role" is not proved to be bare metal.`,
 	Every: 10 * time.Minute,
 }, hostProbe)
 
