@@ -198,7 +198,7 @@ func counters(t *testing.T, ours netCounters, theirs any) (compared int) {
 			continue // the process's id
 		}
 		for j := range v.Field(i).NumField() {
-			value, ok := v.Field(i).Field(j).Interface().(*float64)
+			value, ok := reflect.TypeAssert[*float64](v.Field(i).Field(j))
 			if !ok || value == nil {
 				continue
 			}
