@@ -562,7 +562,17 @@ func TestSchemaAndSkeleton(t *testing.T) {
 		}
 	}
 	playbook, story := playbooks.Skeleton("table-full")
-	fill := strings.NewReplacer("PROBE.FACT", "memory.pressure_pct", "PROBE", "memory", "AREA ", "memory ", "TITLE", "标题", "STEPS", "look", "SOURCE", "example.com", "REASON", "reason", "WHAT HAPPENED", "what")
+	blanks := []string{
+		"PROBE.FACT", "memory.pressure_pct", "PROBE", "memory", "AREA ", "memory ", `"{TITLE}"`, "标题", `"{STEPS}"`, "look", "see: []", "see: [https://example.com]",
+		`why: ""`, "why: reason", "WHAT HAPPENED", "what",
+	}
+	for i := 4; i < len(blanks)-2; i += 2 { // what is left as it was written is a mistake
+		fill := strings.NewReplacer(slices.Delete(slices.Clone(blanks), i, i+2)...)
+		if _, err := playbooks.Load(named(afterComments(fill.Replace(string(playbook)))), schema(t), nil); err == nil {
+			t.Errorf("a playbook with %s left in it loads", blanks[i])
+		}
+	}
+	fill := strings.NewReplacer(blanks...)
 	l := load(t, afterComments(fill.Replace(string(playbook))))
 	if err := playbooks.RunStory(l, playbooks.File{Name: "table-full.txtar", Data: []byte(fill.Replace(string(story)))}); err != nil {
 		t.Error(err)
