@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -74,12 +75,13 @@ func execute(ctx context.Context, path string, args ...string) (Output, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = waitDelay
+	argv := append([]string{filepath.Base(path)}, args...) // as it was asked, and as a replay says it
 	err := cmd.Run()
 	switch {
 	case stdout.over || stderr.over:
-		return Output{}, fmt.Errorf("running %q: its output is %w of %d bytes", cmd.Args, ErrTooLarge, maxOutput)
+		return Output{}, fmt.Errorf("running %q: its output is %w of %d bytes", argv, ErrTooLarge, maxOutput)
 	case ctx.Err() != nil:
-		return Output{}, fmt.Errorf("running %q: %w", cmd.Args, ctx.Err())
+		return Output{}, fmt.Errorf("running %q: %w", argv, ctx.Err())
 	}
 	out := Output{Stdout: stdout.buf.Bytes(), Stderr: stderr.buf.Bytes()}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -90,7 +92,7 @@ func execute(ctx context.Context, path string, args ...string) (Output, error) {
 		return out, nil
 	}
 	if err != nil {
-		return Output{}, fmt.Errorf("running %q: %w", cmd.Args, err)
+		return Output{}, fmt.Errorf("running %q: %w", argv, err)
 	}
 	return out, nil
 }
