@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,10 @@ type flow struct {
 	remote netip.AddrPort
 }
 
+func (a flow) compare(b flow) int {
+	return cmp.Or(a.local.Compare(b.local), a.remote.Compare(b.remote))
+}
+
 func sockets(ctx context.Context, h host.Host) (socketsFacts, error) {
 	var f socketsFacts
 	low, high, err := portRange(h)
@@ -93,10 +98,15 @@ func sockets(ctx context.Context, h host.Host) (socketsFacts, error) {
 			f.Listen = n
 		}
 	}
+	var busiest flow
 	for to, n := range flows {
-		if n > f.PortsUsed {
-			f.PortsUsed, f.PortsTarget = n, probes.Some(fmt.Sprintf("%s → %s", to.local, to.remote))
+		// Of equals the lowest, so that the same sockets make the same facts.
+		if n > f.PortsUsed || n == f.PortsUsed && to.compare(busiest) < 0 {
+			f.PortsUsed, busiest = n, to
 		}
+	}
+	if f.PortsUsed > 0 {
+		f.PortsTarget = probes.Some(fmt.Sprintf("%s → %s", busiest.local, busiest.remote))
 	}
 	if high >= low && high > 0 {
 		ports := high - low + 1

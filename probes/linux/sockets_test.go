@@ -59,6 +59,12 @@ func TestSockets(t *testing.T) {
 		{"nothing connected", socketFiles + "-- tcp --\n", map[string]string{
 			"tcp": "0", "ephemeral_used": "0", "ephemeral_target": "null", "ephemeral_used_pct": "0",
 		}},
+		{"destinations with as many each", socketFiles + `-- tcp --
+{"state":1,"local":"192.0.2.1:40001","remote":"198.51.100.9:443"}
+{"state":1,"local":"192.0.2.1:40002","remote":"198.51.100.8:443"}
+{"state":1,"local":"192.0.2.1:40003","remote":"198.51.100.8:80"}
+{"state":1,"local":"192.0.2.1:40004","remote":"198.51.100.9:80"}
+`, map[string]string{"ephemeral_used": "1", "ephemeral_target": `"192.0.2.1 → 198.51.100.8:80"`}},
 		{"a container without the limits", `-- tcp --
 -- /proc/net/sockstat --
 TCP: inuse 1 orphan 0 tw 0 alloc 7 mem 168
