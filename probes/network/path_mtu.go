@@ -38,7 +38,7 @@ type mtuPath struct {
 	Answers   probes.Opt[bool]   `fact:"answers" doc:"It answers pings at all; without that nothing is known of the path"`
 	MTU       probes.Opt[int]    `fact:"mtu" unit:"bytes" doc:"The largest packet that was answered, or that a router said would pass; absent if nothing was answered"`
 	Reported  probes.Opt[int]    `fact:"reported" unit:"bytes" doc:"What a router said would pass; absent if none said anything"`
-	BlackHole probes.Opt[bool]   `fact:"black_hole" doc:"Packets larger than mtu vanish and no router says so; absent if the target does not answer pings"`
+	BlackHole probes.Opt[bool]   `fact:"black_hole" doc:"Packets larger than mtu vanish and no router says so; unreadable if the target does not answer pings"`
 	Why       probes.Opt[string] `fact:"why" doc:"What came instead of an answer; absent if all is well"`
 }
 
@@ -155,6 +155,7 @@ func (p *mtuPath) explore(ctx context.Context, h host.Host) {
 		return
 	}
 	if ok, _ = fits(smallPing, smallWait); !ok {
+		p.BlackHole = probes.Unread[bool]("it answers no pings")
 		return
 	}
 	p.Answers = probes.Some(true)

@@ -37,7 +37,7 @@ func TestPathMTU(t *testing.T) {
 		{"a hole above 1383", eth0 + gateway + ladder("10.0.0.2", 1383, "!timeout"), probes.OK, []string{`"reported":null,"black_hole":true`}},
 		{"a router speaks up", eth0 + gateway + ladder("10.0.0.2", 1400, `{"rtt":0,"too_big":1400}`), probes.OK, []string{`"mtu":1400,"reported":1400,"black_hole":false`}},
 		{"nothing but the smallest passes", eth0 + gateway + ladder("10.0.0.2", smallPing, "!timeout"), probes.OK, []string{`"black_hole":{"unreadable":"even packets that every network carries got no answer"}`}},
-		{"ignores pings", eth0 + gateway + ladder("10.0.0.2", 0, "!timeout"), probes.OK, []string{`"target":"10.0.0.2"`, `"answers":false,"mtu":null,"reported":null,"black_hole":null,"why":"no answer"`}},
+		{"ignores pings", eth0 + gateway + ladder("10.0.0.2", 0, "!timeout"), probes.OK, []string{`"target":"10.0.0.2"`, `"answers":false,"mtu":null,"reported":null,"black_hole":{"unreadable":"it answers no pings"},"why":"no answer"`}},
 		{
 			"not permitted", eth0 + ladder("10.0.0.1", 0, "!permission") + ladder("10.0.0.2", 0, "!permission"), probes.OK,
 			[]string{`"answers":{"unreadable":"ping 10.0.0.1 1500 df: permission denied"},"mtu":null,"reported":null,"black_hole":{"unreadable":`},
