@@ -135,14 +135,16 @@ func askGateway(ctx context.Context, h host.Host, o hop) gatewayAnswer {
 	if listErr == nil && state != "" {
 		a.Neighbour = probes.Some(state)
 	}
+	asked := !notAsked(err)
 	switch {
 	case state == "reachable":
 		a.Alive = probes.Some(true)
-	case state == "failed" || state == "incomplete", errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+	// An entry may have failed long ago: only after a ping does it say how things are now.
+	case asked && (state == "failed" || state == "incomplete"), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		a.Alive = probes.Some(false)
 	case answersTCP(ctx, h, o.addr):
 		a.Alive = probes.Some(true)
-	case notAsked(err):
+	case !asked:
 		a.Alive = probes.Unread[bool](err.Error())
 	}
 	return a

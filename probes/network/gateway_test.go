@@ -22,6 +22,9 @@ func TestGateway(t *testing.T) {
 		{"a stale entry", dead + neighbour("stale"), probes.OK, []string{`"alive":{"unreadable":"it answers neither ICMP nor TCP`}},
 		{"a stale entry, but it refuses TCP", silent + "-- connect 10.0.0.1:80 --\n!refused\n" + neighbour("stale"), probes.OK, []string{`"alive":true,"pinged":false`}},
 		{"pinging is not permitted", machine + "-- ping 10.0.0.1 --\n!permission\n" + neighbour("stale"), probes.OK, []string{`"alive":{"unreadable":"ping 10.0.0.1: permission denied"}`}},
+		{"pinging is not permitted, and the entry failed long ago", machine + "-- ping 10.0.0.1 --\n!permission\n" + neighbour("failed"), probes.OK, []string{
+			`"alive":{"unreadable":"ping 10.0.0.1: permission denied"},"pinged":false,"rtt":null,"neighbour":"failed"`,
+		}},
 		{
 			"two routes, one preferred", machine + "-- ping 10.0.0.1 --\n{\"rtt\":1}\n-- ping fe80::1%eth0 --\n{\"rtt\":1}\n-- ping 10.0.0.254 --\n{\"rtt\":1}\n-- routes --\n" +
 				`{"dst":"0.0.0.0/0","gw":"10.0.0.254","link":2,"table":254,"type":"unicast","metric":200}` + "\n" +
