@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hostmend/hostmend/internal/host"
@@ -214,6 +215,8 @@ func (s resolverServer) with(a host.DNSAnswer, err error) resolverServer {
 		}
 	case notAsked(err):
 		s.Answered = probes.Unread[bool](err.Error())
+	case errors.Is(err, syscall.ENETUNREACH): // the routes' fault: the server may be well
+		s.Answered, s.Why = probes.Unread[bool]("no route leads there"), probes.Some(reason(err))
 	default:
 		s.Answered, s.Why = probes.Some(false), probes.Some(reason(err))
 	}
@@ -225,7 +228,7 @@ func (f *resolversFacts) judge(direct int) {
 	answering, waited := 0, time.Duration(0)
 	for i, s := range f.Servers[:direct] {
 		ok, known := s.Answered.Get()
-		if !known {
+		if _, noWay := s.Why.Get(); !known && !noWay {
 			why := fmt.Sprintf("%s was not asked", s.Address)
 			f.Answering, f.Wait = probes.Unread[int](why), probes.Unread[duration](why)
 			if i == 0 {
@@ -233,7 +236,7 @@ func (f *resolversFacts) judge(direct int) {
 			}
 			return
 		}
-		if i == 0 {
+		if i == 0 { // where no route leads, programs get no answer either
 			f.First = probes.Some(ok)
 		}
 		if rtt, _ := s.RTT.Get(); ok && answering == 0 {

@@ -30,6 +30,10 @@ func TestResolvers(t *testing.T) {
 		{"one was not asked", machine + answer("10.0.0.2", good), probes.OK, []string{
 			`"answered":{"unreadable":"dns 10.0.0.3:53 . NS: not in the capture"}`, `"answering":{"unreadable":"10.0.0.3 was not asked"},"first_answers":true`,
 		}},
+		{"no route leads to the first", machine + answer("10.0.0.2", "!noroute") + answer("10.0.0.3", good), probes.OK, []string{
+			`"answered":{"unreadable":"no route leads there"},"rcode":null,"rtt":null,"tries":2,"why":"network is unreachable"`, `"answering":1,"first_answers":false,"wait":"1.5ms"`,
+		}},
+		{"no route leads anywhere", machine + answer("10.0.0.2", "!noroute") + answer("10.0.0.3", "!noroute"), probes.OK, []string{`"answering":0,"first_answers":false,"wait":null`}},
 		{"no file, and nobody on this host", answer("127.0.0.1", "!refused"), probes.OK, []string{`"exists":false`, `"configured":0`, `{"address":"127.0.0.1","upstream":false,"answered":false`, `"answering":0`}},
 		{"a link to nothing", "-- /etc/resolv.conf -> ../run/systemd/resolve/stub-resolv.conf --\n" + answer("127.0.0.1", "!refused"), probes.OK, []string{
 			`"exists":false,"target":"../run/systemd/resolve/stub-resolv.conf","configured":0`,
