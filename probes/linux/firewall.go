@@ -39,6 +39,7 @@ type firewallVerdict struct {
 	Socket   string             `fact:"socket,key" doc:"Protocol, address and port: \"tcp/0.0.0.0:22\". A socket that serves both families is here once for each that the host has an address of"`
 	Protocol string             `fact:"protocol" doc:"\"tcp\" or \"udp\""`
 	Port     int                `fact:"port" unit:"port" doc:"The port"`
+	Family   int                `fact:"family" unit:"code" doc:"The clients' family: 4 or 6"`
 	Verdict  string             `fact:"verdict" doc:"What becomes of a client on the Internet: \"pass\", \"drop\", \"reject\" or \"unknown\""`
 	Blocked  probes.Opt[bool]   `fact:"blocked" doc:"None of the clients tried gets through, from wherever and on whatever interface"`
 	OpenTo   probes.Opt[string] `fact:"open_to" doc:"A client that gets through where one on the Internet does not; absent if none does, or all do"`
@@ -200,7 +201,10 @@ func judgeSocket(rules *ruleset, ways []wayIn, l listener, fuel *int) firewallVe
 		}, fuel)
 	}
 	first := ask(to[0], strangers[v6])
-	v := firewallVerdict{Socket: l.key(), Protocol: "tcp", Port: int(l.at.Port()), Verdict: first.verdict}
+	v := firewallVerdict{Socket: l.key(), Protocol: "tcp", Port: int(l.at.Port()), Family: 4, Verdict: first.verdict}
+	if v6 {
+		v.Family = 6
+	}
 	if l.udp {
 		v.Protocol = "udp"
 	}

@@ -72,6 +72,7 @@ func TestFirewall(t *testing.T) {
 		{"no rules", nftDumpOf(), map[string]string{
 			"front_end": `"none"`, "rules": "0",
 			"listeners[tcp/0.0.0.0:22].verdict": `"pass"`, "listeners[tcp/[::]:80].verdict": `"pass"`,
+			"listeners[tcp/0.0.0.0:22].family": "4", "listeners[tcp/[::]:80].family": "6",
 			"listeners[tcp/0.0.0.0:80].verdict": `"pass"`, "listeners[udp/10.0.0.5:53].blocked": "false",
 			"listeners[tcp/127.0.0.1:631]": "none", "listeners[udp/10.0.0.5:40000]": "none",
 		}},
