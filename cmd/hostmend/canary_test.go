@@ -86,6 +86,9 @@ func canaries() []string {
 		"Environment=A=1 B=«canary-56»",
 		"docker login -u bob --password=«canary-57»",
 		"sshpass -p «canary-58» ssh db",
+		"mysqldump -u bob -p«canary-61» shop",
+		"mariadb -p«canary-62» shop",
+		"lftp -u bob,«canary-63» files",
 		"JAVA_OPTS=-Djavax.net.ssl.keyStorePassword=«canary-59»",
 		"login bob password «canary-60»",
 	}

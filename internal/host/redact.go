@@ -228,6 +228,9 @@ func (s *scrubber) commandLine(text string) string {
 		case wanted && arg != "" && arg != gone && !strings.HasPrefix(arg, "-"):
 			s.count("command-line secret")
 			args[i] = gone
+		case i > 0 && len(arg) > 2 && arg[1] != '-' && arg[2:] != gone && wantsSecret(path.Base(args[0]), arg[:2]): // -pSECRET
+			s.count("command-line secret")
+			args[i] = arg[:2] + gone
 		case assigned && secretName(name) && arg != name+"="+gone && arg != name+"=":
 			s.count("command-line secret")
 			args[i] = name + "=" + gone
@@ -243,8 +246,10 @@ func (s *scrubber) commandLine(text string) string {
 func wantsSecret(program, option string) bool {
 	switch option {
 	case "-p":
-		return program == "sshpass" || program == "mysql" || program == "ldapsearch"
-	case "-u", "--user", "-U", "--proxy-user":
+		return program == "sshpass" || program == "ldapsearch" || strings.HasPrefix(program, "mysql") || strings.HasPrefix(program, "mariadb")
+	case "-u", "--user":
+		return program == "curl" || program == "lftp"
+	case "-U", "--proxy-user":
 		return program == "curl"
 	case "-a":
 		return program == "redis-cli"
@@ -479,6 +484,9 @@ var hints = []hint{
 	{"psk", hintName},
 	{"sig=", hintName},
 	{"otp", hintName},
+	{"mysql", hintName},
+	{"mariadb", hintName},
+	{"lftp", hintName},
 	{"pin=", hintName},
 	{"pin:", hintName},
 	{"bearer", hintAuth},
@@ -606,7 +614,7 @@ var patterns = []pattern{
 	{"secret value", hintName, regexp.MustCompile(`(?i)((?:[A-Za-z0-9_.-]*` + nameOfSecret + `|\b` + shortName + `)(?:\\?["']|\])?\s*(?:=>|:=|=|:)\s*)(` + value + `)`), secretValue},
 	{"secret value", hintName, regexp.MustCompile(`(?i)((?:^|[\s\x00"'=])--?[A-Za-z0-9_.-]*` + nameOfSecret + `[ \x00]+)(` + value + `)`), optionValue},
 	{"secret value", hintName, regexp.MustCompile(`(?i)((?:^|[\s\x00"'=])--?` + shortName + `[ \x00]+)(` + value + `)`), optionValue},
-	{"secret value", hintName, regexp.MustCompile(`(?i)(\bsshpass -p ?|\bmysql\b.* -p)(` + value + `)`), optionValue},
+	{"secret value", hintName, regexp.MustCompile(`(?i)(\bsshpass -p ?|\b(?:mysql|mariadb)(?:dump|admin|import|check|show)?\b.* -p|\blftp\b.* (?:-u ?|--user[ =])[^\s,]+,)(` + value + `)`), optionValue},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token)(?: for [\w@.-]+)? (?:(?:was |has been )?(?:set|reset|changed) to|is|was) )(` + value + `)`), sentenceValue},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token) )("[^"]+"|'[^']+')`), nil},
 	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:key|secret|token) )([0-9a-f]{32,})\b`), nil},

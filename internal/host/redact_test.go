@@ -33,6 +33,9 @@ func TestRedactText(t *testing.T) {
 		{"option", `mysqld --user=mysql --password hunter2 --port 3306`, `mysqld --user=mysql --password <redacted> --port 3306`},
 		{"option =", `vault --token=hunter2 --addr x`, `vault --token=<redacted> --addr x`},
 		{"short name", `sig=hunter2hunter2 pass=hunter2 MYSQL_PWD=hunter2`, `sig=<redacted> pass=<redacted> MYSQL_PWD=<redacted>`},
+		{"mysqldump", `COMMAND=/usr/bin/mysqldump -u bob -phunter2 shop`, `COMMAND=/usr/bin/mysqldump -u bob -p<redacted> shop`},
+		{"mariadb", `mariadb -h db -phunter2`, `mariadb -h db -p<redacted>`},
+		{"lftp", `lftp -u bob,hunter2 files`, `lftp -u bob,<redacted> files`},
 		{"sentence", `the new password is hunter2`, `the new password is <redacted>`},
 		{"quoted word", `wrong password "hunter2" for bob`, `wrong password <redacted> for bob`},
 		{"hexadecimal", "key 0123456789abcdef0123456789abcdef01234567 loaded", "key <redacted> loaded"},
@@ -136,6 +139,14 @@ old:hunter2hunter:5:5::/:/bin/sh
 "/usr/sbin/app\x00--db-password\x00hunter2 with words\x00--listen=:80\x00-Dtoken=hunter2 too\x00https://bob:hunter2@x/\x00"
 -- /proc/8/cmdline [quoted] --
 "mysql\x00-p\x00hunter2\x00-h\x00db\x00"
+-- /proc/10/cmdline [quoted] --
+"/usr/bin/mysqldump\x00-phunter2\x00-h\x00db\x00--port\x003306\x00shop\x00"
+-- /proc/11/cmdline [quoted] --
+"mariadb-dump\x00-p\x00hunter2\x00shop\x00"
+-- /proc/12/cmdline [quoted] --
+"lftp\x00-u\x00bob,hunter2\x00files.example.com\x00"
+-- /proc/13/cmdline [quoted] --
+"ps\x00-pe\x00-u\x00bob\x00"
 -- /proc/9/cmdline [quoted] --
 "postgres: worker password=hunter2"
 -- /proc/7/environ [quoted] --
@@ -172,7 +183,8 @@ func TestRedactedHost(t *testing.T) {
 	ctx := t.Context()
 	got := map[string]string{}
 	for _, name := range []string{
-		"/etc/shadow", "/etc/passwd", "/proc/7/cmdline", "/proc/8/cmdline", "/proc/9/cmdline", "/proc/7/environ", "/proc/7/stat", "/proc/mounts", "/etc/chrony.keys",
+		"/etc/shadow", "/etc/passwd", "/proc/7/cmdline", "/proc/8/cmdline", "/proc/9/cmdline", "/proc/10/cmdline", "/proc/11/cmdline",
+		"/proc/12/cmdline", "/proc/13/cmdline", "/proc/7/environ", "/proc/7/stat", "/proc/mounts", "/etc/chrony.keys",
 	} {
 		b, err := h.ReadFile(name)
 		if err != nil {
@@ -204,13 +216,17 @@ func TestRedactedHost(t *testing.T) {
 	want := map[string]string{
 		"/etc/shadow": "root:$6$<redacted>:19000:0:99999:7:::\nlocked:!$y$<redacted>:19000::::::\ndes:<redacted>:19000::::::\n" +
 			"token:*:19000::::::\nstar:*:19000::::::\nbang:!:19000::::::\nnone::19000::::::\nbroken password=<redacted>\n",
-		"/etc/passwd":     "root:x:0:0:root:/root:/bin/bash\nold:<redacted>:5:5::/:/bin/sh\n",
-		"/proc/7/cmdline": "/usr/sbin/app\x00--db-password\x00<redacted>\x00--listen=:80\x00-Dtoken=<redacted>\x00https://bob:<redacted>@x/\x00",
-		"/proc/8/cmdline": "mysql\x00-p\x00<redacted>\x00-h\x00db\x00",
-		"/proc/9/cmdline": "postgres: worker password=<redacted>",
-		"/proc/7/environ": "PATH=/bin\x00LC_ALL=C\x00FOO=<redacted>\x00EMPTY=\x00",
-		"/proc/7/stat":    "7 (password=hunter) S 1\n", // the kernel's own format; a name of at most 15 letters
-		"/proc/mounts":    "curlftpfs#ftp://bob:<redacted>@files/ /mnt fuse rw 0 0\n",
+		"/etc/passwd":      "root:x:0:0:root:/root:/bin/bash\nold:<redacted>:5:5::/:/bin/sh\n",
+		"/proc/7/cmdline":  "/usr/sbin/app\x00--db-password\x00<redacted>\x00--listen=:80\x00-Dtoken=<redacted>\x00https://bob:<redacted>@x/\x00",
+		"/proc/8/cmdline":  "mysql\x00-p\x00<redacted>\x00-h\x00db\x00",
+		"/proc/9/cmdline":  "postgres: worker password=<redacted>",
+		"/proc/10/cmdline": "/usr/bin/mysqldump\x00-p<redacted>\x00-h\x00db\x00--port\x003306\x00shop\x00",
+		"/proc/11/cmdline": "mariadb-dump\x00-p\x00<redacted>\x00shop\x00",
+		"/proc/12/cmdline": "lftp\x00-u\x00<redacted>\x00files.example.com\x00",
+		"/proc/13/cmdline": "ps\x00-pe\x00-u\x00bob\x00",
+		"/proc/7/environ":  "PATH=/bin\x00LC_ALL=C\x00FOO=<redacted>\x00EMPTY=\x00",
+		"/proc/7/stat":     "7 (password=hunter) S 1\n", // the kernel's own format; a name of at most 15 letters
+		"/proc/mounts":     "curlftpfs#ftp://bob:<redacted>@files/ /mnt fuse rw 0 0\n",
 
 		"/etc/chrony.keys": "<redacted>",
 		"/var/log/app.log": "login with password=<redacted> failed\nlogin with password=<redacted> failed\n",
