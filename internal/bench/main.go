@@ -50,10 +50,10 @@ func run(ctx context.Context, out, binary, only string) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil {
-			r = row{note: "not measured: " + err.Error()}
-		}
 		r.figure = f
+		if err != nil {
+			r = notMeasured(f, err)
+		}
 		rows = append(rows, r)
 		fmt.Fprintln(os.Stderr, "  "+r.String())
 	}
@@ -80,6 +80,12 @@ type row struct {
 	ok       bool     // measured at all
 	peers    []string // "node_exporter 1.5.0: 12.1 ms"
 	note     string
+	cost     string // what is known to cost most, for the page to name when the figure is missed
+}
+
+// notMeasured is the row of a figure that could not be measured; a reason of several lines would break the table.
+func notMeasured(f figure, err error) row {
+	return row{figure: f, note: strings.Join(strings.Fields(err.Error()), " ")}
 }
 
 func (r row) verdict() string {
@@ -100,8 +106,16 @@ func (r row) value() string {
 	return fmt.Sprintf("%.3g %s", r.measured, r.unit)
 }
 
+// remark is the note, and for a figure that was missed the reason.
+func (r row) remark() string {
+	if !r.ok || r.measured <= r.limit {
+		return r.note
+	}
+	return strings.TrimPrefix(r.note+"; missed: "+cmp.Or(r.cost, "the reason is not known"), "; ")
+}
+
 func (r row) String() string {
-	return strings.TrimSpace(fmt.Sprintf("%s: %s (%s) %s; %s", r.verdict(), r.value(), r.goal, strings.Join(r.peers, ", "), r.note))
+	return strings.TrimSpace(fmt.Sprintf("%s: %s (%s) %s; %s", r.verdict(), r.value(), r.goal, strings.Join(r.peers, ", "), r.remark()))
 }
 
 func page(rows []row) []byte {
@@ -110,7 +124,7 @@ func page(rows []row) []byte {
 		"CPU time is user and system together.\n\n", runtime.GOOS+"/"+runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	b.WriteString("| figure | goal | measured | | peers in the same run | remarks |\n|---|---|---|---|---|---|\n")
 	for _, r := range rows {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.name, r.goal, r.value(), r.verdict(), strings.Join(r.peers, "; "), r.note)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.name, r.goal, r.value(), r.verdict(), strings.Join(r.peers, "; "), r.remark())
 	}
 	return b.Bytes()
 }
