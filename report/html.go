@@ -36,6 +36,9 @@ func writeHTML(w io.Writer, r *Report, to Page) error {
 	sum := sha256.Sum256([]byte(pageCSS))
 	verdict, _ := r.verdict(t)
 	worst := "healthy"
+	if r.Judged == 0 {
+		worst = "info"
+	}
 	for _, f := range r.Findings {
 		worst = f.Severity
 		break

@@ -24,6 +24,7 @@ type Report struct {
 	At       time.Time `json:"at"`
 	TookMS   int64     `json:"took_ms"`
 	Root     bool      `json:"root"`     // it was looked at with root's permissions
+	Judged   int       `json:"judged"`   // checks that came to a verdict, yes or no; with none of them nothing is known of the host
 	Findings []Finding `json:"findings"` // most important first
 	Pending  []Finding `json:"pending"`  // matched, but not yet for long enough
 	Unknown  []Unknown `json:"unknown"`
@@ -136,6 +137,9 @@ func New(s *probes.Snapshot, d *playbooks.Diagnosis, actions []playbooks.Action,
 		r.Checks[i] = Check{
 			Area: c.Area, Playbook: c.Playbook, Verdict: c.Verdict.String(), Title: c.Title.EN, NotHere: c.NotHere, Objects: c.Objects, More: c.More,
 			Reading: c.Reading.EN, Reason: c.Reason, Texts: translated(Texts{Title: c.Title.ZH, Reading: c.Reading.ZH}),
+		}
+		if c.Verdict != playbooks.Unknown {
+			r.Judged++
 		}
 	}
 	for i, o := range s.Observations {

@@ -134,6 +134,43 @@ func unsure() *Report {
 	return r
 }
 
+// strange is a host of which no playbook knows anything.
+func strange() *Report {
+	return New(snapshot(), &playbooks.Diagnosis{
+		Unknown: []playbooks.Unanswered{{Playbook: "swap-thrashing", Area: "memory", Reason: "there is no swap", NotHere: true}},
+		Checks:  []playbooks.Check{{Playbook: "swap-thrashing", Area: "memory", Verdict: playbooks.Unknown, NotHere: true, Reason: "there is no swap"}},
+	}, nil, true)
+}
+
+// No form of the report calls a host healthy of which nothing is known.
+func TestNothingAppliesIsNotHealthy(t *testing.T) {
+	for format, says := range map[string]string{
+		"text": "nothing found, but 0 of 1 apply here", "brief": "nothing found, 0 of 1 apply here", "json": `"judged": 0,`, "yaml": "judged: 0",
+		"markdown": "nothing found, but 0 of 1 apply here", "html": `<header class="info">`,
+	} {
+		page := write(t, strange(), format, Page{})
+		if _, body, ok := strings.Cut(page, "</style>"); ok {
+			page = body
+		}
+		if strings.Contains(page, "healthy") || !strings.Contains(page, says) {
+			t.Errorf("%s: calls it healthy, or does not say %q:\n%s", format, says, page)
+		}
+	}
+}
+
+// A line of brief has its title behind the second space, whatever the object is called.
+func TestBriefFields(t *testing.T) {
+	for object, want := range map[string]string{
+		"": "dns-slow", "10.0.0.2": "dns-slow/10.0.0.2", "fd00::1 eth0": `dns-slow/"fd00::1 eth0"`, `a"b`: `dns-slow/"a\"b"`, "中文": "dns-slow/中文",
+	} {
+		f := playbooks.Finding{Playbook: "dns-slow", Object: object, Severity: playbooks.Warning, Title: playbooks.Text{EN: "It is slow"}}
+		got := write(t, New(snapshot(), &playbooks.Diagnosis{Findings: []playbooks.Finding{f}}, nil, true), "brief", Page{})
+		if got != "warning "+want+" It is slow\n" {
+			t.Errorf("%q: %q", object, got)
+		}
+	}
+}
+
 func write(t *testing.T, r *Report, format string, to Page) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -191,6 +228,7 @@ func TestBriefWithoutFindings(t *testing.T) {
 		want   string
 	}{
 		{healthy(), "healthy: nothing found\n"},
+		{strange(), "nothing found, 0 of 1 apply here\n"},
 		{unsure(), "nothing found, 3 of 8 not checked: sshd-config-invalid, ssh-host-keys-missing, filesystem-full\n"},
 	} {
 		if got := write(t, tt.report, "brief", Page{}); got != tt.want {
@@ -211,7 +249,7 @@ func TestJSONFollowsTheSchema(t *testing.T) {
 		}
 		return schema.Validate(v)
 	}
-	for name, r := range map[string]*Report{"sick": sick(), "healthy": healthy(), "unsure": unsure(), "hostile": hostile(), "empty": New(&probes.Snapshot{}, &playbooks.Diagnosis{}, nil, true)} {
+	for name, r := range map[string]*Report{"sick": sick(), "healthy": healthy(), "unsure": unsure(), "hostile": hostile(), "strange": strange(), "empty": New(&probes.Snapshot{}, &playbooks.Diagnosis{}, nil, true)} {
 		text := write(t, r, "json", Page{})
 		if err := valid(text); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -236,7 +274,7 @@ func TestJSONFollowsTheSchema(t *testing.T) {
 			t.Errorf("%s: YAML says something else than JSON (-json +yaml):\n%s", name, diff)
 		}
 	}
-	for _, wrong := range []string{`"critical"`, `"playbook"`, `"took_ms"`, `"checks"`} {
+	for _, wrong := range []string{`"critical"`, `"playbook"`, `"took_ms"`, `"judged"`, `"checks"`} {
 		text := write(t, sick(), "json", Page{})
 		if valid(strings.Replace(text, wrong, `"nonsense"`, 1)) == nil {
 			t.Errorf("the schema lets pass a report in which %s is nonsense", wrong)

@@ -59,7 +59,7 @@ func (r *Report) verdict(t *vocabulary) (sentence, style string) {
 		worst := ""
 		for _, s := range slices.Backward(severities) {
 			if n := r.count(s); n > 0 {
-				parts = append(parts, fmt.Sprintf("%d %s", n, t.severity[s]))
+				parts = append(parts, counted(n, t.ofSeverity[s]))
 				if worst == "" {
 					worst = s
 				}
@@ -69,6 +69,9 @@ func (r *Report) verdict(t *vocabulary) (sentence, style string) {
 	}
 	if n := len(r.Unchecked()); n > 0 {
 		return fmt.Sprintf(t.notAll, n, len(r.Checks)), yellow
+	}
+	if r.Judged == 0 {
+		return fmt.Sprintf(t.noneApply, len(r.Checks)), yellow
 	}
 	return t.healthy, green
 }

@@ -6,7 +6,8 @@ import "fmt"
 type vocabulary struct {
 	probe, playbooks                             [2]string // one, several
 	thisHost, looked                             string
-	healthy, found, notAll, comma                string
+	ofSeverity                                   map[string][2]string
+	healthy, found, notAll, noneApply, comma     string
 	severity, badge, risk, areaNames             map[string]string
 	pending, mustHold, unchecked, notChecked     string
 	notHere, objects, passed, needsRoot          string
@@ -20,12 +21,16 @@ var english = &vocabulary{
 	thisHost: "this host",
 	looked:   "%s, %.1f s, %s, %s",
 	probe:    [2]string{"1 probe", "%d probes"}, playbooks: [2]string{"1 playbook", "%d playbooks"},
-	healthy:  "healthy, nothing found",
-	found:    "%d found: ",
-	notAll:   "nothing found, but %d of %d could not be checked",
-	comma:    ", ",
-	severity: map[string]string{"critical": "critical", "warning": "warning", "info": "info"},
-	badge:    map[string]string{"critical": "CRITICAL", "warning": "WARNING", "info": "INFO"},
+	healthy:   "healthy, nothing found",
+	found:     "%d found: ",
+	notAll:    "nothing found, but %d of %d could not be checked",
+	noneApply: "nothing found, but 0 of %d apply here",
+	comma:     ", ",
+	severity:  map[string]string{"critical": "critical", "warning": "warning", "info": "info"},
+	ofSeverity: map[string][2]string{
+		"critical": {"1 critical", "%d critical"}, "warning": {"1 warning", "%d warnings"}, "info": {"1 info", "%d info"},
+	},
+	badge: map[string]string{"critical": "CRITICAL", "warning": "WARNING", "info": "INFO"},
 	risk: map[string]string{
 		"harmless": "harmless: no effect on service", "reversible": "reversible: changes something, no interruption",
 		"disruptive": "disruptive: a short interruption", "destructive": "destructive: something is lost",
@@ -58,12 +63,14 @@ var chinese = &vocabulary{
 	thisHost: "本机",
 	looked:   "%s，%.1f 秒，%s，%s",
 	probe:    [2]string{"1 个探针", "%d 个探针"}, playbooks: [2]string{"1 条规则", "%d 条规则"},
-	healthy:  "健康，未发现问题",
-	found:    "发现 %d 个问题：",
-	notAll:   "未发现问题，但 %[2]d 项中有 %[1]d 项无法检查",
-	comma:    "，",
-	severity: map[string]string{"critical": "严重", "warning": "警告", "info": "提示"},
-	badge:    map[string]string{"critical": "严重", "warning": "警告", "info": "提示"},
+	healthy:    "健康，未发现问题",
+	found:      "发现 %d 个问题：",
+	notAll:     "未发现问题，但 %[2]d 项中有 %[1]d 项无法检查",
+	noneApply:  "未发现问题，但 %d 项均不适用于本机",
+	comma:      "，",
+	severity:   map[string]string{"critical": "严重", "warning": "警告", "info": "提示"},
+	ofSeverity: map[string][2]string{"critical": {"1 严重", "%d 严重"}, "warning": {"1 警告", "%d 警告"}, "info": {"1 提示", "%d 提示"}},
+	badge:      map[string]string{"critical": "严重", "warning": "警告", "info": "提示"},
 	risk: map[string]string{
 		"harmless": "无害：不影响服务", "reversible": "可逆：有改动，不中断服务", "disruptive": "会短暂中断服务", "destructive": "有损：会丢失数据或状态",
 	},

@@ -72,7 +72,7 @@ func diagnoseCommand(p *program) *cobra.Command {
 it and what would mend it. It takes about a second, for rates need two samples, and changes nothing.
 
 Exit status: 0 nothing found at or above --fail-on, 1 something found, 2 hostmend itself failed, 4 nothing found but not everything
-could be checked.`,
+could be checked, or nothing applies here.`,
 		Example: `  hostmend diagnose
   hostmend diagnose -o json --fail-on warning
   hostmend diagnose --only filesystem-full,inodes-full -o brief`,
@@ -109,7 +109,7 @@ func (p *program) tell(r *report.Report, j *judging) error {
 	switch severity := playbooks.Severity(slices.Index(failOn, j.failOn) + 1); {
 	case r.AtLeast(severity) > 0:
 		return exitCode(exitFound)
-	case len(r.Unchecked()) > 0:
+	case len(r.Unchecked()) > 0 || r.Judged == 0:
 		return exitCode(exitUnchecked)
 	}
 	return nil
