@@ -9,7 +9,7 @@ import (
 )
 
 // LatencyFormats are the forms in which a [Latency] can be written; the first is the default.
-var LatencyFormats = []string{"text", "json", "html"}
+var LatencyFormats = []string{"text", "brief", "json", "yaml", "html"}
 
 // Latency is what pings of some targets saw over time. It takes the same memory however long it runs: when its columns are full,
 // each two become one of twice the span.
@@ -235,7 +235,9 @@ func (l *Latency) Write(w io.Writer, format string, to Page) error {
 	switch format {
 	case "text":
 		return l.writeText(w, to)
-	case "json":
+	case "brief":
+		return l.writeBrief(w, to)
+	case "json", "yaml":
 		return WriteData(w, format, struct {
 			*Latency
 			ColumnRounds int       `json:"column_rounds"`

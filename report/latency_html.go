@@ -62,7 +62,7 @@ func (l *Latency) writeHTML(w io.Writer, to Page) error {
 	sum := sha256.Sum256([]byte(style))
 	return page.Execute(w, map[string]any{
 		"Lang": to.Lang, "Style": template.CSS(style), "StyleHash": base64.StdEncoding.EncodeToString(sum[:]),
-		"Summary": fmt.Sprintf(t.summary, len(l.Targets), l.Rounds, l.last.Sub(l.At).Round(100*time.Millisecond)),
+		"Summary": l.summary(t),
 		"At":      l.At.Format("2006-01-02 15:04:05 MST"), "Words": map[string]string{"target": t.target, "sent": t.sent, "loss": t.loss, "never": t.never},
 		"Column": fmt.Sprintf(t.column, time.Duration(l.span)*l.Interval), "Targets": l.Targets, "Maps": maps,
 	})

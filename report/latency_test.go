@@ -55,6 +55,22 @@ func TestLatencyPercentiles(t *testing.T) {
 	}
 }
 
+func TestLatencyBrief(t *testing.T) {
+	l := recorded([]string{"10.0.0.1", "10.0.0.2"}, 4, func(_, target int) float64 { return float64(4 - 5*target) })
+	var b bytes.Buffer
+	if err := l.Write(&b, "brief", Page{}); err != nil {
+		t.Fatal(err)
+	}
+	const want = "10.0.0.1 sent=4 loss=0.00% p50=4.00ms p90=4.00ms p99=4.00ms max=4.00ms jitter=0µs\n10.0.0.2 sent=4 loss=100.00% (no answer)\n"
+	if b.String() != want {
+		t.Errorf("%q\nwant %q", b.String(), want)
+	}
+	b.Reset()
+	if err := l.Write(&b, "yaml", Page{}); err != nil || !strings.Contains(b.String(), "\nrounds: 4\n") {
+		t.Errorf("%v: %s", err, b.String())
+	}
+}
+
 func TestLatencyHeatKeepsItsSize(t *testing.T) {
 	const rounds = 1000
 	l := recorded([]string{"a", "b"}, rounds, func(round, target int) float64 {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -9,16 +10,19 @@ import (
 
 // latencyWords are what the latency report says itself.
 type latencyWords struct {
+	targets, rounds                                          [2]string // one, several
 	summary, target, sent, loss, never, lost, legend, column string
 }
 
 var latencyVocabulary = map[string]latencyWords{
 	"en": {
-		summary: "%d targets, %d rounds in %s", target: "target", sent: "sent", loss: "loss", never: "no answer", lost: "lost",
+		targets: [2]string{"1 target", "%d targets"}, rounds: [2]string{"1 round", "%d rounds"},
+		summary: "%s, %s in %s", target: "target", sent: "sent", loss: "loss", never: "no answer", lost: "lost",
 		legend: "latency on a scale of powers", column: "a column is %s",
 	},
 	"zh": {
-		summary: "%d 个目标，%d 轮，历时 %s", target: "目标", sent: "发送", loss: "丢包", never: "无应答", lost: "丢包",
+		targets: [2]string{"1 个目标", "%d 个目标"}, rounds: [2]string{"1 轮", "%d 轮"},
+		summary: "%s，%s，历时 %s", target: "目标", sent: "发送", loss: "丢包", never: "无应答", lost: "丢包",
 		legend: "延迟按对数刻度", column: "每列 %s",
 	},
 }
@@ -36,7 +40,7 @@ const fullMaps = 3
 func (l *Latency) writeText(w io.Writer, to Page) error {
 	p := newPage(w, to)
 	t := latencyWordsOf(p.Lang)
-	p.line(fmt.Sprintf(t.summary, len(l.Targets), l.Rounds, l.last.Sub(l.At).Round(100*time.Millisecond)))
+	p.line(l.summary(t))
 	p.line("")
 	width := columns(t.target)
 	for i := range l.Targets {
@@ -75,6 +79,28 @@ func (t *LatencyTarget) label() string {
 		label += " " + t.Role
 	}
 	return label
+}
+
+// summary says how many targets were pinged, and how long.
+func (l *Latency) summary(t latencyWords) string {
+	return fmt.Sprintf(t.summary, counted(len(l.Targets), t.targets), counted(l.Rounds, t.rounds), l.last.Sub(l.At).Round(100*time.Millisecond))
+}
+
+// writeBrief writes one line a target: its name and a table's cells as KEY=VALUE, or what kept it from answering.
+func (l *Latency) writeBrief(w io.Writer, to Page) error {
+	t := latencyWordsOf(to.Lang)
+	var b strings.Builder
+	for i := range l.Targets {
+		x := &l.Targets[i]
+		fmt.Fprintf(&b, "%s sent=%d loss=%.2f%%", clean(x.label()), x.Sent, x.LossPct)
+		if x.P50MS == nil {
+			b.WriteString(" (" + clean(cmp.Or(x.Error, t.never)) + ")\n")
+			continue
+		}
+		fmt.Fprintf(&b, " p50=%s p90=%s p99=%s max=%s jitter=%s\n", shortMS(x.P50MS), shortMS(x.P90MS), shortMS(x.P99MS), shortMS(x.MaxMS), shortMS(x.JitterMS))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 func (p *page) latencyRow(t *LatencyTarget, width int, w latencyWords) {

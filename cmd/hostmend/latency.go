@@ -37,7 +37,9 @@ func latencyCommand(p *program) *cobra.Command {
 		Use:   "latency",
 		Short: "Ping many targets and show how long they take, over time",
 		Long: `latency pings all targets once an interval from one socket and keeps, for each of them, how many answers took how long and when.
-Without --targets it pings the default gateways and the name servers. It needs root, or a group within net.ipv4.ping_group_range.`,
+Without --targets it pings the default gateways and the name servers. It needs root, or a group within net.ipv4.ping_group_range.
+
+Of the formats of diagnose it has all but markdown, for the picture of latency over time is no table; -o brief is a line for each target.`,
 		Example: `  hostmend latency --targets 10.0.0.1,10.0.0.2 --watch
   hostmend latency --targets 10.0.0.0/24 --interval 200ms --duration 1m -o html > latency.html`,
 		Args: cobra.NoArgs,
@@ -85,8 +87,8 @@ func (o *latencyOptions) check() error {
 		return fmt.Errorf("--interval %s: at least %s", o.interval, least)
 	case o.count < 0 || o.duration < 0:
 		return errors.New("--count and --duration are not negative")
-	case o.watch && o.output == "html":
-		return errors.New("--watch goes with -o text and -o json: a page cannot be written again and again")
+	case o.watch && o.output != "text" && o.output != "json":
+		return errors.New("--watch goes with -o text and -o json: the other formats are written once, at the end")
 	}
 	if o.duration > 0 {
 		o.count = int(max(1, o.duration/o.interval))

@@ -43,7 +43,7 @@ func TestLatency(t *testing.T) {
 	if code, out, _ = runLatency(t.Context(), t, "--targets", "127.0.0.1", "--interval", "10ms", "--count", "2", "--watch", "-o", "json"); code != 0 || strings.Count(out, `"rtt_ms":{"127.0.0.1":`) != 2 {
 		t.Errorf("a line for each round: exit %d\n%s", code, out)
 	}
-	if code, out, _ = runLatency(t.Context(), t, "--targets", "127.0.0.1", "--interval", "10ms", "--duration", "30ms"); code != 0 || !strings.Contains(out, "1 targets, 3 rounds") || strings.Contains(out, "\x1b") {
+	if code, out, _ = runLatency(t.Context(), t, "--targets", "127.0.0.1", "--interval", "10ms", "--duration", "30ms"); code != 0 || !strings.Contains(out, "1 target, 3 rounds in ") || strings.Contains(out, "\x1b") {
 		t.Errorf("as text: exit %d\n%s", code, out)
 	}
 	// Whoever stops it sees what there is.
@@ -58,11 +58,11 @@ func TestLatencyRefuses(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"--targets 127.0.0.1 --interval 1ms", "at least 10ms"},
 		{"--targets 10.0.0.0/8", "at most 65536 addresses"},
-		{"--targets 127.0.0.1 --watch -o html", "cannot be written again"},
+		{"--targets 127.0.0.1 --watch -o html", "the other formats are written once"},
 		{"--targets 127.0.0.1 --count 2 --duration 1s", "none of the others can be"},
 		{"--targets 127.0.0.1 --count -1", "not negative"},
 		{"--targets no.such.name.invalid", "looking up no.such.name.invalid"},
-		{"--targets 127.0.0.1 -o yaml", "the formats of"},
+		{"--targets 127.0.0.1 -o markdown", "the formats of"},
 	} {
 		if code, _, stderr := runLatency(t.Context(), t, strings.Fields(tt.args)...); code != exitFailed || !strings.Contains(stderr, tt.want) {
 			t.Errorf("latency %s: exit %d: %s; want %q", tt.args, code, stderr, tt.want)
