@@ -40,7 +40,7 @@ const (
 	exitOK          = 0
 	exitFound       = 1   // findings at or above --fail-on
 	exitFailed      = 2   // hostmend itself failed, or was called wrongly
-	exitUnchecked   = 4   // nothing found, but not everything could be checked
+	exitUnchecked   = 4   // nothing found, but not everything could be checked, or nothing applies here
 	exitInterrupted = 130 // as shells have it: 128 + SIGINT
 )
 
@@ -88,8 +88,9 @@ func (p *program) run(ctx context.Context, args []string) int {
 // command is the tree of commands. A new one is a constructor in a file of its own and a line here.
 func (p *program) command() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "hostmend",
-		Short: "Say what is wrong with a Linux host, and what would mend it",
+		Use:     "hostmend",
+		Version: version,
+		Short:   "Say what is wrong with a Linux host, and what would mend it",
 		Long: `hostmend looks at a Linux host, judges what it sees by playbooks, and says what is wrong, how bad it is,
 the values that prove it, and what would mend it. It changes nothing.`,
 		Example:       "  hostmend diagnose\n  hostmend diagnose -o json --fail-on warning\n  hostmend probe memory",
@@ -100,6 +101,7 @@ the values that prove it, and what would mend it. It changes nothing.`,
 			return p.checkLang()
 		},
 	}
+	root.SetVersionTemplate("hostmend {{.Version}}\n")
 	root.PersistentFlags().StringVar(&p.lang, "lang", "", "language of texts for people: en or zh (default from LC_ALL, LC_MESSAGES, LANG)")
 	root.PersistentFlags().BoolVarP(&p.verbose, "verbose", "v", false, "say on stderr what is done")
 	complete(root, "lang", "en", "zh")

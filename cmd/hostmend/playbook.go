@@ -54,8 +54,12 @@ func playbookTest(p *program) *cobra.Command {
 		Use:     "test FILE|DIR...",
 		Short:   "Play the stories of playbooks: NAME.txtar beside NAME.yaml",
 		Example: "  hostmend playbook test swap.yaml\n  hostmend playbook test playbooks/library",
-		Args:    cobra.MinimumNArgs(1),
+		Long: `test plays what the stories tell, and compares what the playbooks say with what they should. The program holds the built-in playbooks
+but not their stories; these are in the source tree, in playbooks/library.`,
 		RunE: func(_ *cobra.Command, paths []string) error {
+			if len(paths) == 0 {
+				return errors.New("say a FILE or DIR: the built-in stories are in the source tree, playbooks/library, and not in this program")
+			}
 			l, err := loadLibrary(paths...)
 			if err != nil {
 				return err
