@@ -70,7 +70,7 @@ func replayCommand(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "replay CASE.txtar",
 		Short:   "Diagnose a captured host as if it were this one",
-		Long:    "replay judges what `hostmend capture` wrote, on any machine. The file - is standard input.",
+		Long:    "replay judges what `hostmend capture` wrote, on any machine. The file - is standard input.\n\nA file that is no capture, or only the beginning of one, is refused: what is missing in it would be taken for missing on the host.",
 		Example: "  hostmend replay case.txtar\n  ssh db-1 sudo hostmend capture | hostmend replay -",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -102,7 +102,7 @@ func (p *program) open(name string) (host.Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the capture from standard input: %w", err)
 	}
-	h, err := hosttest.Parse(data)
+	h, err := hosttest.Read(data)
 	if err != nil {
 		return nil, fmt.Errorf("standard input: %w", err)
 	}

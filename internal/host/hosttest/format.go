@@ -22,11 +22,12 @@ import (
 	"github.com/hostmend/hostmend/internal/host"
 )
 
-// Format writes what was recorded as a capture. The lines of comment come first, for readers.
+// Format writes what was recorded as a capture. The lines of comment are for readers.
 func (r *Recorder) Format(comment ...string) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := &writer{files: map[string]*file{}, links: map[string]string{}, sealed: map[string]error{}}
+	w.WriteString(firstLine + "\n")
 	for _, line := range comment {
 		w.WriteString(strings.ReplaceAll(line, "\n", " ") + "\n")
 	}
@@ -46,6 +47,7 @@ func (r *Recorder) Format(comment ...string) []byte {
 		w.note(key, r.answers[key])
 	}
 	w.sections()
+	w.WriteString(lastLine + "\n")
 	return []byte(w.String())
 }
 

@@ -2,7 +2,7 @@
 // and `hostmend replay` use it in the place of a real machine.
 //
 // The comment at the head may hold lines `at: TIME` (RFC 3339), `root: yes|no` and `network: yes|no`; all else in it is
-// for readers. The sections:
+// for readers. A recorded capture's first line is `hostmend capture 1` and its last one `-- end --`. The sections:
 //
 //	-- /proc/stat --                  a file, mode 0644 and root's; its directories exist
 //	-- /proc/stat @1s --              its content from one second later on; Sleep moves the clock
@@ -30,6 +30,7 @@
 package hosttest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -86,13 +87,32 @@ type version struct {
 	err  error
 }
 
-// Open reads a capture from a file.
+// A recorded capture begins and ends with these lines, so that nothing else is taken for one, nor a part of one for the whole. What is
+// missing in a capture is taken for missing on the host.
+const (
+	firstLine = "hostmend capture 1"
+	lastLine  = "-- end --"
+)
+
+// Read makes a host of what [Recorder.Format] wrote. It refuses everything else, and what has lost its end.
+func Read(data []byte) (*Host, error) {
+	text := bytes.TrimSpace(data)
+	if first, _, _ := bytes.Cut(text, []byte("\n")); string(first) != firstLine {
+		return nil, fmt.Errorf("this is no capture: its first line is not %q", firstLine)
+	}
+	if !bytes.HasSuffix(text, []byte("\n"+lastLine)) {
+		return nil, fmt.Errorf("the capture is cut short: its last line is not %q", lastLine)
+	}
+	return Parse(data)
+}
+
+// Open reads a recorded capture from a file.
 func Open(file string) (*Host, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	h, err := Parse(data)
+	h, err := Read(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -102,7 +122,7 @@ func Open(file string) (*Host, error) {
 // maxErrors is how many wrong sections Parse names: a file that is no capture may have a million.
 const maxErrors = 20
 
-// Parse reads a capture. The error lists the sections that are wrong.
+// Parse reads a capture, also one that somebody wrote by hand and that does not have a recorded one's first and last line. The error lists the sections that are wrong.
 func Parse(data []byte) (*Host, error) {
 	ar := txtar.Parse(data)
 	h := &Host{
@@ -113,6 +133,9 @@ func Parse(data []byte) (*Host, error) {
 	}
 	errs := []error{h.dir("/"), h.header(string(ar.Comment))}
 	for _, f := range ar.Files {
+		if f.Name == "end" {
+			continue
+		}
 		if err := h.section(f.Name, string(f.Data)); err != nil {
 			errs = append(errs, fmt.Errorf("section %q: %w", f.Name, err))
 		}

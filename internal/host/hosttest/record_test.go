@@ -157,7 +157,7 @@ func TestReplayAnswersWhatTheMachineAnswered(t *testing.T) {
 	recorder := Record(parse(changing))
 	during := interview(t, recorder)
 	capture := string(recorder.Format("For a test"))
-	if !strings.HasPrefix(capture, "For a test\nat: 2026-11-21T07:00:00Z\nroot: no\nnetwork: yes\n") {
+	if !strings.HasPrefix(capture, "hostmend capture 1\nFor a test\nat: 2026-11-21T07:00:00Z\nroot: no\nnetwork: yes\n") {
 		t.Errorf("the capture begins with %.200q", capture)
 	}
 	if diff := cmp.Diff(interview(t, parse(changing)), during); diff != "" {
@@ -165,6 +165,17 @@ func TestReplayAnswersWhatTheMachineAnswered(t *testing.T) {
 	}
 	if diff := cmp.Diff(during, interview(t, parse(capture))); diff != "" {
 		t.Errorf("the capture says something else (-recorded +replayed):\n%s\n%s", diff, capture)
+	}
+	if _, err := Read([]byte(capture)); err != nil {
+		t.Error(err)
+	}
+	for n := range len(capture) - 1 { // without the last line feed it is still whole
+		if _, err := Read([]byte(capture[:n])); err == nil {
+			t.Fatalf("the first %d bytes of %d pass for the capture", n, len(capture))
+		}
+	}
+	if _, err := Read([]byte(changing)); err == nil {
+		t.Error("what nobody recorded passes for a capture")
 	}
 	again := Record(parse(capture))
 	interview(t, again)
