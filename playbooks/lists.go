@@ -58,6 +58,9 @@ func (s *seq) each(m *machine, visit func(belongs truth) bool) (more int, st sta
 	}
 	if more > 0 {
 		m.why = whyCut
+		if f.list != nil && f.list.Reason() != "" {
+			m.why = f.list.Reason()
+		}
 	}
 	return more, known
 }

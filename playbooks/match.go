@@ -383,6 +383,9 @@ func (p *playbook) noList(m *machine, st status, more int, outOfSteps bool) Unan
 	u := Unanswered{Playbook: p.ID, Area: p.Area, Title: say(m, p.title, false), NotHere: st == absent}
 	if more > 0 {
 		u.Reason = fmt.Sprintf("%s: %d more were not looked at", whyCut, more)
+		if list := m.frames[p.each.slot].list; list != nil && list.Reason() != "" {
+			u.Reason = whyCut + ": " + list.Reason()
+		}
 		return u
 	}
 	if outOfSteps {

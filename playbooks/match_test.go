@@ -247,6 +247,7 @@ func TestEach(t *testing.T) {
 		{"memory.total: 5", playbooks.Unknown, true, "filesystems.mounts could not be read: the probe was not run"},
 		{"filesystems: {mounts: {unreadable: too many}}", playbooks.Unknown, true, "filesystems.mounts could not be read: too many"},
 		{"filesystems: {mounts: {items: [], more: 7}}", playbooks.Unknown, true, "the list was cut short: 7 more were not looked at"},
+		{"filesystems: {mounts: {items: [], more: 7, why: permission denied}}", playbooks.Unknown, true, "the list was cut short: permission denied"},
 		{"filesystems: {mounts: {items: [{mount: /x, used_pct: 99, fstype: xfs, read_only: false}], more: 7}}", playbooks.Yes, true, ""},
 	}
 	for _, row := range rows {

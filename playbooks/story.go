@@ -622,12 +622,15 @@ func decode(n *node, t *probes.Type) (any, bool) {
 		}
 		return m, true
 	case probes.List:
-		items, more := n, any(nil)
+		items, more, why := n, any(nil), ""
 		if n.kind == mapping {
 			items = n.get("items")
 			if left := n.get("more"); left != nil {
 				count, _ := strconv.ParseInt(left.text, 10, 32)
 				more = count
+			}
+			if reason := n.get("why"); reason != nil {
+				why = reason.text
 			}
 		}
 		if items == nil || items.kind != sequence {
@@ -642,7 +645,7 @@ func decode(n *node, t *probes.Type) (any, bool) {
 			list = append(list, x)
 		}
 		if more != nil {
-			return map[string]any{"items": list, "more": more}, true
+			return map[string]any{"items": list, "more": more, "why": why}, true
 		}
 		return list, true
 	}

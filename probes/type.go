@@ -98,8 +98,8 @@ func (Opt[T]) isOpt() {}
 // Cut is a list that may have been cut short: quantifiers over it are only decided by what is certain.
 type Cut[T any] struct {
 	All  []T
-	More int    // elements left out
-	Why  string // not empty: the list could not be read at all, and why; All is not looked at
+	More int    // elements left out, at least
+	Why  string // why they were left out, if it is not their number; with More 0: why the list could not be read at all, All is not looked at then
 }
 
 func (Cut[T]) isCut() {}
@@ -217,18 +217,18 @@ func valueOf(rv reflect.Value, t *Type) Value {
 	case String:
 		return StringValue(rv.String())
 	case List:
-		more := 0
+		more, why := 0, ""
 		if rv.Kind() == reflect.Struct {
-			if why := rv.Field(2).String(); why != "" {
+			more, why, rv = int(rv.Field(1).Int()), rv.Field(2).String(), rv.Field(0)
+			if why != "" && more == 0 {
 				return UnreadableValue(why)
 			}
-			more, rv = int(rv.Field(1).Int()), rv.Field(0)
 		}
 		elems := make([]Value, rv.Len())
 		for i := range elems {
 			elems[i] = valueOf(rv.Index(i), t.Elem)
 		}
-		return ListValue(elems, more)
+		return CutValue(elems, more, why)
 	case Map:
 		m := make(map[string]Value, rv.Len())
 		for it := rv.MapRange(); it.Next(); {

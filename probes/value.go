@@ -38,7 +38,7 @@ type Value struct {
 	kind Kind
 	more int32            // List: elements left out
 	num  uint64           // Bool, Int, Float (bits), Duration
-	str  string           // String; Unreadable: the reason
+	str  string           // String; Unreadable: the reason; List: why elements were left out
 	list []Value          // List elements; Struct fields in the Type's order; Map values in the order of their keys
 	keys []string         // Map: sorted
 	at   map[string]int32 // Map: key → index in list
@@ -74,6 +74,13 @@ func StringValue(s string) Value { return Value{kind: String, str: s} }
 // ListValue makes a List of elems; more says how many further elements were left out.
 func ListValue(elems []Value, more int) Value {
 	return Value{kind: List, list: elems, more: int32(min(more, math.MaxInt32))}
+}
+
+// CutValue makes a List that left out more elements, and says why.
+func CutValue(elems []Value, more int, why string) Value {
+	v := ListValue(elems, more)
+	v.str = why
+	return v
 }
 
 // StructValue makes a Struct of fields in their Type's order.
@@ -144,7 +151,8 @@ func (v *Value) Equal(w *Value) bool {
 }
 
 // AppendJSON appends v, a value of type t, as JSON: a Duration as a string like "1.5s", an Absent value as null, an
-// Unreadable one as {"unreadable": reason}, a list that was cut short as {"items": […], "more": n}.
+// Unreadable one as {"unreadable": reason}, a list that was cut short as {"items": […], "more": n},
+// with "why" if that was not for its length.
 func (t *Type) AppendJSON(dst []byte, v *Value) []byte {
 	switch v.kind {
 	case Unreadable:
@@ -177,7 +185,11 @@ func (t *Type) AppendJSON(dst []byte, v *Value) []byte {
 		}
 		dst = append(dst, ']')
 		if v.more > 0 {
-			dst = append(strconv.AppendInt(append(dst, `,"more":`...), int64(v.more), 10), '}')
+			dst = strconv.AppendInt(append(dst, `,"more":`...), int64(v.more), 10)
+			if v.str != "" {
+				dst = appendString(append(dst, `,"why":`...), v.str)
+			}
+			dst = append(dst, '}')
 		}
 		return dst
 	case Struct:
@@ -287,10 +299,11 @@ func toInt(x any) (int64, bool) {
 }
 
 func (t *Type) decodeList(x any) (Value, error) {
-	more := int64(0)
+	more, why := int64(0), ""
 	if m, ok := x.(map[string]any); ok {
 		x = m["items"]
 		more, _ = toInt(m["more"])
+		why, _ = m["why"].(string)
 	}
 	items, ok := x.([]any)
 	if !ok {
@@ -303,7 +316,7 @@ func (t *Type) decodeList(x any) (Value, error) {
 			return Value{}, fmt.Errorf("[%d]: %w", i, err)
 		}
 	}
-	return ListValue(elems, int(more)), nil
+	return CutValue(elems, int(more), why), nil
 }
 
 func (t *Type) decodeStruct(x any) (Value, error) {

@@ -21,6 +21,7 @@ type allFacts struct {
 	Mounts []mountFacts   `fact:"mounts" doc:"file systems"`
 	Top    Cut[string]    `fact:"top" doc:"the largest"`
 	Denied Cut[string]    `fact:"denied" doc:"not for us"`
+	Others Cut[string]    `fact:"others" doc:"some not for us"`
 	ByName map[string]int `fact:"by_name" unit:"count" doc:"per name"`
 	Load   float64        `fact:"load" unit:"1" doc:"load"`
 }
@@ -33,6 +34,7 @@ func full() allFacts {
 		},
 		Top:    Cut[string]{All: []string{"a\x1b[31m"}, More: 3},
 		Denied: Cut[string]{Why: "needs root"},
+		Others: Cut[string]{All: []string{"b"}, More: 1, Why: "no entry"},
 		ByName: map[string]int{"b": 2, "a": 1},
 		Load:   0.25,
 	}
@@ -63,7 +65,7 @@ func TestValueJSON(t *testing.T) {
 	const want = `{"mounts":[` +
 		`{"mount":"/","used_pct":12.5,"inodes":null,"read_only":true,"age":"1m30s"},` +
 		`{"mount":"/nfs","used_pct":{"unreadable":"statfs /nfs: timed out"},"inodes":null,"read_only":false,"age":"0s"}],` +
-		`"top":{"items":["a\u001b[31m"],"more":3},"denied":{"unreadable":"needs root"},"by_name":{"a":1,"b":2},"load":0.25}`
+		`"top":{"items":["a\u001b[31m"],"more":3},"denied":{"unreadable":"needs root"},"others":{"items":["b"],"more":1,"why":"no entry"},"by_name":{"a":1,"b":2},"load":0.25}`
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
