@@ -208,7 +208,7 @@ func (f *accountsFacts) shadow(h host.Host, users [][]string) {
 	if err != nil {
 		f.RootPassword = probes.Unread[string](err.Error())
 		f.RootExpired, f.RootAged = probes.Unread[bool](err.Error()), probes.Unread[bool](err.Error())
-		f.Problems.More = 1 // whatever is wrong in shadow
+		f.Problems.More, f.Problems.Why = 1, err.Error() // whatever is wrong in shadow
 		return
 	}
 	f.Problems.All = append(f.Problems.All, problems...)

@@ -63,7 +63,7 @@ func TestAccounts(t *testing.T) {
 		},
 		{
 			name: "not root", change: map[string]string{"/etc/shadow": "-", "+/etc/shadow !permission": ""},
-			want: map[string]string{"root_password": `{"unreadable":"reading /etc/shadow: open /etc/shadow: permission denied"}`, "problems": `{"items":[],"more":1}`},
+			want: map[string]string{"root_password": `{"unreadable":"reading /etc/shadow: open /etc/shadow: permission denied"}`, "problems": `{"items":[],"more":1,"why":"reading /etc/shadow: open /etc/shadow: permission denied"}`},
 		},
 		{
 			name:   "no root, another uid 0, broken lines",

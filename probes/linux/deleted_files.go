@@ -93,7 +93,8 @@ type deletedSearch struct {
 	seen  map[[2]uint64]bool // device and inode: processes share files
 	room  int                // descriptors that may still be looked at
 	files []heldFile
-	more  int // processes that were not looked at, or not in full
+	more  int    // processes that were not looked at, or not in full
+	why   string // the reason, if it is not their number
 }
 
 type heldFile struct {
@@ -114,6 +115,7 @@ func (s *deletedSearch) process(pid int) {
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) { // it has ended
 			s.more++
+			s.why = cmp.Or(s.why, err.Error())
 		}
 		return
 	}
@@ -182,7 +184,7 @@ func (s *deletedSearch) facts(mounts []mount) deletedFilesFacts {
 		}
 		f.Largest.All = append(f.Largest.All, s.files[i].deletedFile)
 	}
-	f.Filesystems.More = s.more
-	f.Largest.More += s.more
+	f.Filesystems.More, f.Filesystems.Why = s.more, s.why
+	f.Largest.More, f.Largest.Why = f.Largest.More+s.more, s.why
 	return f
 }

@@ -39,7 +39,10 @@ func TestDeletedFiles(t *testing.T) {
 		{
 			name:    "processes of others, without root",
 			capture: "root: no\n" + mounts + "-- /proc/10/fd/ !permission --\n-- /proc/11/comm --\nbash\n-- /proc/11/fd/ --\n",
-			want:    map[string]string{"filesystems": `{"items":[],"more":1}`, "largest": `{"items":[],"more":1}`},
+			want: map[string]string{
+				"filesystems": `{"items":[],"more":1,"why":"open /proc/10/fd: permission denied"}`,
+				"largest":     `{"items":[],"more":1,"why":"open /proc/10/fd: permission denied"}`,
+			},
 		},
 		{
 			name:    "nothing held",

@@ -27,22 +27,22 @@ must read it, is called wrong.`,
 }, systemFiles)
 
 type systemFilesFacts struct {
-	Files   []fileFacts   `fact:"files" doc:"Key files that exist, and those that must and do not"`
-	Preload []preloadFile `fact:"preload" doc:"Libraries that /etc/ld.so.preload loads into every program; most hosts have none"`
+	Files   probes.Cut[fileFacts] `fact:"files" doc:"Key files that exist, and those that must and do not"`
+	Preload []preloadFile         `fact:"preload" doc:"Libraries that /etc/ld.so.preload loads into every program; most hosts have none"`
 }
 
 type fileFacts struct {
-	Path     string           `fact:"path,key" doc:"Its path"`
-	Exists   bool             `fact:"exists" doc:"It is there"`
-	Required bool             `fact:"required" doc:"A host of this kind needs it"`
-	NeededBy string           `fact:"needed_by" doc:"What needs it: the file that includes it, or a word; empty if nothing does"`
-	Mode     string           `fact:"mode" doc:"Permission bits: \"0644\"; empty if it does not exist"`
-	UID      probes.Opt[int]  `fact:"uid" unit:"uid" doc:"Owner; absent if it does not exist"`
-	GID      probes.Opt[int]  `fact:"gid" unit:"gid" doc:"Group; absent if it does not exist"`
-	Empty    probes.Opt[bool] `fact:"empty" doc:"It has no content; absent if it does not exist"`
-	CRLF     probes.Opt[bool] `fact:"crlf" doc:"A line ends in CR LF; absent if it does not exist"`
-	Problem  string           `fact:"problem" doc:"What is wrong with its mode or owner; empty if nothing is"`
-	GoodMode string           `fact:"good_mode" doc:"With problem: the mode it should have"`
+	Path     string             `fact:"path,key" doc:"Its path"`
+	Exists   bool               `fact:"exists" doc:"It is there"`
+	Required bool               `fact:"required" doc:"A host of this kind needs it"`
+	NeededBy string             `fact:"needed_by" doc:"What needs it: the file that includes it, or a word; empty if nothing does"`
+	Mode     string             `fact:"mode" doc:"Permission bits: \"0644\"; empty if it does not exist"`
+	UID      probes.Opt[int]    `fact:"uid" unit:"uid" doc:"Owner; absent if it does not exist"`
+	GID      probes.Opt[int]    `fact:"gid" unit:"gid" doc:"Group; absent if it does not exist"`
+	Empty    probes.Opt[bool]   `fact:"empty" doc:"It has no content; absent if it does not exist"`
+	CRLF     probes.Opt[bool]   `fact:"crlf" doc:"A line ends in CR LF; absent if it does not exist"`
+	Problem  probes.Opt[string] `fact:"problem" doc:"What is wrong with its mode or owner; empty if nothing is, absent if it does not exist"`
+	GoodMode string             `fact:"good_mode" doc:"With problem: the mode it should have"`
 }
 
 type preloadFile struct {
@@ -101,10 +101,18 @@ func systemFiles(ctx context.Context, h host.Host) (systemFilesFacts, error) {
 	for _, dir := range keyDirs {
 		entries, err := h.ReadDir(dir)
 		if err != nil {
-			continue // not every host has it; without root /etc/sudoers.d is closed
+			if !errors.Is(err, fs.ErrNotExist) { // not every host has it; without root /etc/sudoers.d may be closed
+				f.Files.More++
+				f.Files.Why = err.Error()
+			}
+			continue
 		}
-		for i, e := range entries {
-			if i < maxKeyDir && !e.Type.IsDir() && !strings.HasSuffix(e.Name, "~") && !strings.Contains(e.Name, ".dpkg-") && !strings.Contains(e.Name, ".rpm") {
+		if len(entries) > maxKeyDir {
+			f.Files.More += len(entries) - maxKeyDir
+			entries = entries[:maxKeyDir]
+		}
+		for _, e := range entries {
+			if !e.Type.IsDir() && !strings.HasSuffix(e.Name, "~") && !strings.Contains(e.Name, ".dpkg-") && !strings.Contains(e.Name, ".rpm") {
 				list = append(list, keyFile{path: dir + "/" + e.Name, good: goodMode(dir)})
 			}
 		}
@@ -114,7 +122,7 @@ func systemFiles(ctx context.Context, h host.Host) (systemFilesFacts, error) {
 			return f, err
 		}
 		if facts, ok := k.look(h, &f); ok {
-			f.Files = append(f.Files, facts)
+			f.Files.All = append(f.Files.All, facts)
 		}
 	}
 	return f, nil
@@ -139,13 +147,16 @@ func (k *keyFile) look(h host.Files, f *systemFilesFacts) (fileFacts, bool) {
 	}
 	facts.Exists = true
 	if err != nil {
+		facts.Problem = probes.Unread[string](err.Error())
 		facts.UID, facts.GID = probes.Unread[int](err.Error()), probes.Unread[int](err.Error())
 		facts.Empty, facts.CRLF = probes.Unread[bool](err.Error()), probes.Unread[bool](err.Error())
 		return facts, true
 	}
 	facts.Mode = fmt.Sprintf("%04o", fi.Mode.Perm())
 	facts.UID, facts.GID, facts.Empty = probes.Some(fi.UID), probes.Some(fi.GID), probes.Some(fi.Size == 0)
-	if facts.Problem = k.problem(&fi); facts.Problem != "" {
+	problem := k.problem(&fi)
+	facts.Problem = probes.Some(problem)
+	if problem != "" {
 		facts.GoodMode = k.good
 	}
 	b, err := h.ReadFile(k.path)
@@ -212,9 +223,9 @@ func (f *systemFilesFacts) includes(h host.Files, from, text string) {
 		if !strings.HasPrefix(name, "/") {
 			file = "/etc/pam.d/" + name
 		}
-		if there, known := exists(h, file).Get(); !known || there || slices.ContainsFunc(f.Files, func(ff fileFacts) bool { return ff.Path == file }) {
+		if there, known := exists(h, file).Get(); !known || there || slices.ContainsFunc(f.Files.All, func(ff fileFacts) bool { return ff.Path == file }) {
 			continue
 		}
-		f.Files = append(f.Files, fileFacts{Path: file, Required: true, NeededBy: from})
+		f.Files.All = append(f.Files.All, fileFacts{Path: file, Required: true, NeededBy: from})
 	}
 }

@@ -1,6 +1,10 @@
 package linux
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
 
 func TestSystemFiles(t *testing.T) {
 	const must = "-- /etc/passwd --\nroot:x:0:0::/root:/bin/sh\n-- /etc/group --\nroot:x:0:\n-- /etc/shadow 0640 0:42 --\nroot:*:::::::\n"
@@ -58,5 +62,32 @@ func TestSystemFiles(t *testing.T) {
 		{name: "no /etc", want: map[string]string{"(reason)": "looking at the key files"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantFacts(t, SystemFiles, observe(t, SystemFiles, c.capture), c.want) })
+	}
+}
+
+// TestSystemFilesNotSeen counts what a closed or crowded directory keeps from us: nothing may pass that nobody looked at.
+func TestSystemFilesNotSeen(t *testing.T) {
+	const passwd = "-- /etc/passwd 0666 --\nroot:x:0:0::/root:/bin/sh\n"
+	var crowd strings.Builder
+	for i := range maxKeyDir + 3 {
+		fmt.Fprintf(&crowd, "-- /etc/profile.d/%03d.sh --\n", i)
+	}
+	for _, c := range []struct {
+		name, capture string
+		more          int
+		why           string
+	}{
+		{"a closed directory", passwd + "-- /etc/sudoers.d/ !permission --\n", 1, "open /etc/sudoers.d: permission denied"},
+		{"a directory with too many files", passwd + crowd.String(), 3, ""},
+		{"all seen", passwd + "-- /etc/sudoers.d/ --\n", 0, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := observe(t, SystemFiles, c.capture)
+			files := o.Facts.At(0)
+			if files.More() != c.more || files.Reason() != c.why {
+				t.Errorf("%d more, %q; want %d, %q", files.More(), files.Reason(), c.more, c.why)
+			}
+			wantFacts(t, SystemFiles, o, map[string]string{"files[/etc/passwd].problem": `"everyone may write it"`})
+		})
 	}
 }
