@@ -40,7 +40,7 @@ type filesystemFacts struct {
 	Hung    bool   `fact:"hung" doc:"statfs(2) gave no answer within half a second; its numbers are unreadable then"`
 
 	ReadOnly      bool            `fact:"read_only" doc:"Mounted read-only, for whatever reason; /proc/self/mountinfo"`
-	ReadOnlyError bool            `fact:"read_only_error" doc:"The kernel made the file system read-only (or shut it down) after an error: its own options say so while the mount's say rw"`
+	ReadOnlyError bool            `fact:"read_only_error" doc:"The kernel made the file system read-only (or shut it down) after an error: its own options say so while those of all its mounts say rw"`
 	Errors        probes.Opt[int] `fact:"errors" unit:"count" doc:"Errors that the file system has recorded since the last fsck; ext4 alone counts them: /sys/fs/ext4/*/errors_count"`
 
 	Size       probes.Opt[int]     `fact:"size" unit:"bytes" doc:"Size without the file system's own overhead; statfs(2)"`
@@ -64,8 +64,12 @@ func filesystems(ctx context.Context, h host.Host) (filesystemsFacts, error) {
 	ctx, cancel := context.WithTimeout(ctx, statfsLimit)
 	defer cancel()
 	var wg sync.WaitGroup
+	all, err := readMounts(h)
+	if err != nil {
+		return filesystemsFacts{}, err
+	}
 	for i := range mounts {
-		wg.Go(func() { facts.Mounts[i] = readFilesystem(ctx, h, &mounts[i]) })
+		wg.Go(func() { facts.Mounts[i] = readFilesystem(ctx, h, &mounts[i], all) })
 	}
 	wg.Wait()
 	return facts, nil
@@ -158,12 +162,12 @@ func betterMount(m, before *mount) bool {
 	return slices.Contains(before.options, "ro") && slices.Contains(m.options, "rw")
 }
 
-func readFilesystem(ctx context.Context, h host.Host, m *mount) filesystemFacts {
+func readFilesystem(ctx context.Context, h host.Host, m *mount, all []mount) filesystemFacts {
 	f := filesystemFacts{
 		Mount: m.point, Device: m.source, FSType: m.fstype,
 		Network: slices.Contains(networkTypes, m.fstype), Image: slices.Contains(imageTypes, m.fstype),
 	}
-	f.ReadOnlyError = madeReadOnly(m) && !f.Image
+	f.ReadOnlyError = madeReadOnly(m, all) && !f.Image
 	f.ReadOnly = f.ReadOnlyError || slices.Contains(m.options, "ro") || slices.Contains(m.super, "ro")
 	f.readDevice(h, m)
 	ask := h.Statfs
@@ -185,10 +189,15 @@ func readFilesystem(ctx context.Context, h host.Host, m *mount) filesystemFacts 
 // madeReadOnly tells an emergency from a choice. `mount -o ro` sets both the mount's and the file system's flag; an error sets the
 // file system's alone, as does the emergency remount of SysRq-u. Since Linux 6.12 ext4 leaves that flag alone, and since 6.15 says
 // emergency_ro or shutdown among its options instead (https://lkml.iu.edu/hypermail/linux/kernel/2501.2/06382.html); in between
-// nothing in this file tells.
-func madeReadOnly(m *mount) bool {
+// nothing in this file tells. Who remounts one mount of several read-only, as util-linux's remount,ro does, sets the file system's flag
+// and that mount's, and the others, the bind mounts of chroots and containers, keep rw: that is a choice too.
+func madeReadOnly(m *mount, all []mount) bool {
 	has := func(option string) bool { return slices.Contains(m.super, option) }
-	return has("emergency_ro") || has("shutdown") || has("ro") && slices.Contains(m.options, "rw")
+	if has("emergency_ro") || has("shutdown") {
+		return true
+	}
+	chosen := slices.ContainsFunc(all, func(o mount) bool { return o.dev == m.dev && slices.Contains(o.options, "ro") })
+	return has("ro") && slices.Contains(m.options, "rw") && !chosen
 }
 
 // readDevice reads what the kernel's own files say of the file system and the block device under it.

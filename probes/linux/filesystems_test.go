@@ -42,6 +42,13 @@ func TestFilesystems(t *testing.T) {
 			},
 		},
 		{
+			name: "one of two mounts was remounted read-only on purpose; an emergency beside a read-only bind mount",
+			capture: "-- /proc/self/mountinfo --\n" +
+				"1 0 1:1 / /a rw,relatime - ext4 /dev/vda1 ro\n2 1 1:1 /x /chroot ro,relatime - ext4 /dev/vda1 ro\n" +
+				"3 0 1:2 / /b rw,relatime - ext4 /dev/vda2 rw,shutdown\n4 3 1:2 /x /jail ro,relatime - ext4 /dev/vda2 rw,shutdown\n",
+			want: map[string]string{"mounts[/a].read_only": "true", "mounts[/a].read_only_error": "false", "mounts[/b].read_only_error": "true"},
+		},
+		{
 			name: "each file system once, by the mount that shows most of it",
 			capture: "-- /proc/self/mountinfo --\n" +
 				"1 0 254:1 /var/lib/x /srv/x rw - ext4 /dev/vda1 rw\n" + root + "3 1 254:1 /home /bind rw - ext4 /dev/vda1 rw\n" +
