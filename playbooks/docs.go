@@ -141,7 +141,7 @@ element for which the condition holds is yes, whatever else could not be read. T
 
 ` + "`title`, `evidence`, `reading` and `manual`" + ` are a text, or one in each language: ` + "`{en: …, zh: …}`" + `. ` + "`{expression}`" + ` in them is filled in for
 people: bytes as 1.2 GiB, a percentage with one decimal at most, a duration as 3h2m, a list as its first five elements and how many more there are, and
-"unknown" for what is. ` + "`{{` and `}}`" + ` stand for the brackets themselves. In ` + "`with`" + ` values are written exactly, and a lone ` + "`{expression}`" + ` keeps its type.
+"unknown" for what is (in a title, …). ` + "`{{` and `}}`" + ` stand for the brackets themselves. In ` + "`with`" + ` values are written exactly, and a lone ` + "`{expression}`" + ` keeps its type.
 
 YAML has traps of its own: an expression with a colon and a space, or a space and #, or one that begins with ! " [ { & or *, stands in quotes or on lines of
 its own after ` + "`|`" + `; within {…} and […] so does one with a comma.

@@ -166,7 +166,7 @@ func (d *diagnosis) judge(p *playbook) {
 	check.NotHere = check.NotHere && check.Verdict == Unknown
 	met.end(m.at())
 	m.refuel()
-	check.Title = say(m, p.title, false)
+	check.Title = entitle(m, p.title, false)
 	if check.Verdict == No {
 		check.Reading = p.read(m)
 	}
@@ -192,6 +192,13 @@ func (p *playbook) listStatus(m *machine, overall truth, undecided, more int) st
 // say fills a text in, in both languages.
 func say(m *machine, t [2]template, element bool) Text {
 	return Text{EN: t[0].say(m, english, element), ZH: t[1].say(m, chinese, element)}
+}
+
+// entitle fills a title in, and leaves open what is not known: "The clock is … off".
+func entitle(m *machine, t [2]template, element bool) Text {
+	en, zh := english, chinese
+	en.unknown, zh.unknown = "…", "…"
+	return Text{EN: t[0].say(m, en, element), ZH: t[1].say(m, zh, element)}
 }
 
 // read is what a report shows for a healthy host.
@@ -245,7 +252,7 @@ func (p *playbook) finding(m *machine, object string) Finding {
 		Playbook: p.ID, Digest: p.Digest, Object: object, Area: p.Area, Covers: p.Covers, Risk: p.Risk, See: p.See, Stage: p.Stage,
 		Severity: p.fixed,
 	}
-	f.Title = say(m, p.title, true)
+	f.Title = entitle(m, p.title, true)
 	if f.Severity == 0 {
 		f.Severity = p.judgeSeverity(m)
 	}
@@ -351,7 +358,7 @@ func (m *machine) because(missing []sighting) string {
 
 // unanswered says what kept a playbook from deciding about the element that the machine stands on.
 func (p *playbook) unanswered(m *machine, object string, t truth, why string) Unanswered {
-	u := Unanswered{Playbook: p.ID, Object: object, Area: p.Area, Title: say(m, p.title, object != ""), NotHere: t == truth(absent)}
+	u := Unanswered{Playbook: p.ID, Object: object, Area: p.Area, Title: entitle(m, p.title, object != ""), NotHere: t == truth(absent)}
 	var all []sighting
 	parts := p.parts
 	if p.each != nil && p.each.keep != nil {
@@ -380,7 +387,7 @@ func (p *playbook) unanswered(m *machine, object string, t truth, why string) Un
 
 // noList says why the elements of for_each, or some of them, could not be looked at.
 func (p *playbook) noList(m *machine, st status, more int, outOfSteps bool) Unanswered {
-	u := Unanswered{Playbook: p.ID, Area: p.Area, Title: say(m, p.title, false), NotHere: st == absent}
+	u := Unanswered{Playbook: p.ID, Area: p.Area, Title: entitle(m, p.title, false), NotHere: st == absent}
 	if more > 0 {
 		u.Reason = fmt.Sprintf("%s: %d more were not looked at", whyCut, more)
 		if list := m.frames[p.each.slot].list; list != nil && list.Reason() != "" {

@@ -181,7 +181,7 @@ func (o operand) say(m *machine, l language) string {
 		s := strings.Join(parts, l.separator)
 		if n += more; n > len(parts) {
 			rest := n - len(parts)
-			if l == chinese {
+			if l.more == chinese.more {
 				rest = n
 			}
 			s += fmt.Sprintf(l.more, rest)

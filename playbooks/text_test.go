@@ -2,6 +2,7 @@ package playbooks_test
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +48,27 @@ func TestHuman(t *testing.T) {
 	for _, row := range rows {
 		if got := playbooks.Human(&row.v, row.unit); got != row.want {
 			t.Errorf("%v %s: %q, want %q", row.v, row.unit, got, row.want)
+		}
+	}
+}
+
+// TestTitlesLeaveOpenWhatIsNotKnown has a title that tells a number: without it, it is neither a number nor "unknown".
+func TestTitlesLeaveOpenWhatIsNotKnown(t *testing.T) {
+	l := load(t, strings.Replace(simple("clock", "conntrack.drops_per_s > 1", "severity: info"), "{en: t, zh: t}", `{en: "It is {conntrack.drops_per_s} off", zh: "偏差 {conntrack.drops_per_s}"}`, 1))
+	for facts, want := range map[string]playbooks.Text{
+		"conntrack: {drops_per_s: null}":            {EN: "It is … off", ZH: "偏差 …"},
+		"conntrack: {drops_per_s: {unreadable: x}}": {EN: "It is … off", ZH: "偏差 …"},
+		"conntrack: failed, x":                      {EN: "It is … off", ZH: "偏差 …"},
+		"conntrack: {drops_per_s: 2}":               {EN: "It is 2 off", ZH: "偏差 2"},
+	} {
+		d := l.Match(snapshot(t, facts), nil)
+		if got := d.Checks[0].Title; got != want {
+			t.Errorf("%s: check %v, want %v", facts, got, want)
+		}
+		for _, u := range d.Unknown {
+			if u.Title != want {
+				t.Errorf("%s: unknown %v, want %v", facts, u.Title, want)
+			}
 		}
 	}
 }
