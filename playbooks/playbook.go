@@ -29,12 +29,17 @@ type Playbook struct {
 	For      time.Duration
 	Settle   time.Duration
 	Each     string // the name of the element, if there is one finding per element
+	EachOf   string // the list that it is an element of
+	Let      []Name
 	When     string
 	Actions  []string
 	Manual   Text
 	Digest   string
 	Origins  map[string]string // of severity and stage, where an overlay set them
 }
+
+// Name is a part of an expression that was given a name.
+type Name struct{ Name, Expression string }
 
 // playbook is a compiled playbook.
 type playbook struct {
@@ -136,6 +141,14 @@ func (p *playbook) describe(params []Param, ch change) {
 	}
 	if f.when != nil {
 		p.When = strings.TrimSpace(f.when.text)
+	}
+	if f.eachList != nil {
+		p.EachOf = strings.TrimSpace(f.eachList.text)
+	}
+	for _, d := range f.let {
+		if d.expr != nil {
+			p.Let = append(p.Let, Name{d.name, strings.TrimSpace(d.expr.text)})
+		}
 	}
 	if f.severity != nil {
 		p.Severity = f.severity.in.text

@@ -122,7 +122,14 @@ func playbookEntry(b *strings.Builder, p *playbooks.Playbook) {
 	if p.Each != "" {
 		fmt.Fprintf(b, " One finding for each `%s`.", p.Each)
 	}
-	fmt.Fprintf(b, "\n\n```\n%s\n```\n", p.When)
+	b.WriteString("\n\n```\n")
+	if p.Each != "" {
+		fmt.Fprintf(b, "for each %s in %s\n", p.Each, p.EachOf)
+	}
+	for _, n := range p.Let {
+		fmt.Fprintf(b, "let %s = %s\n", n.Name, n.Expression)
+	}
+	fmt.Fprintf(b, "when %s\n```\n", p.When)
 	if len(p.Params) > 0 {
 		b.WriteString("\n| Parameter | Default | From | To | Why |\n|---|---|---|---|---|\n")
 	}
