@@ -148,8 +148,12 @@ func statInProcess(ctx context.Context, h host.Host, name string) (host.Statfs, 
 	return st, nil
 }
 
-// betterMount reports whether m shows more of a file system than the mount that was found before.
+// betterMount reports whether m shows more of a file system than the mount that was found before. The root always does: in a chroot,
+// and in containers of some kinds, it is a bind mount like others.
 func betterMount(m, before *mount) bool {
+	if root := m.point == "/"; root != (before.point == "/") {
+		return root
+	}
 	whole := func(m *mount) int {
 		if m.root == "/" {
 			return 0

@@ -49,6 +49,12 @@ func TestFilesystems(t *testing.T) {
 			want: map[string]string{"mounts[/a].read_only": "true", "mounts[/a].read_only_error": "false", "mounts[/b].read_only_error": "true"},
 		},
 		{
+			name: "the root of a chroot, beside a mount that shows more",
+			capture: "-- /proc/self/mountinfo --\n" +
+				"1 0 254:1 /srv/jail / rw - ext4 /dev/vda1 rw\n2 1 254:1 /src /src rw - ext4 /dev/vda1 rw\n3 1 254:1 / /whole rw - ext4 /dev/vda1 rw\n" + rootStat,
+			want: map[string]string{"mounts[/].used_pct": "89.47368421052632", "mounts[/src]": "none", "mounts[/whole]": "none"},
+		},
+		{
 			name: "each file system once, by the mount that shows most of it",
 			capture: "-- /proc/self/mountinfo --\n" +
 				"1 0 254:1 /var/lib/x /srv/x rw - ext4 /dev/vda1 rw\n" + root + "3 1 254:1 /home /bind rw - ext4 /dev/vda1 rw\n" +
