@@ -467,40 +467,26 @@ func (c *compiler) coalesce(n *ast.BinaryNode, l, r operand) operand {
 			return x
 		}
 	case promote || l.f != nil:
-		a, b := l.float(), r.float()
-		o.f = func(m *machine) (float64, status) {
-			mark := m.mark()
-			x, st := a(m)
-			if st == absent {
-				m.answered(mark)
-				return b(m)
-			}
-			return x, st
-		}
+		o.f = orElse(l.float(), r.float())
 	case l.i != nil:
-		a, b := l.i, r.i
-		o.i = func(m *machine) (int64, status) {
-			mark := m.mark()
-			x, st := a(m)
-			if st == absent {
-				m.answered(mark)
-				return b(m)
-			}
-			return x, st
-		}
+		o.i = orElse(l.i, r.i)
 	default:
-		a, b := l.s, r.s
-		o.s = func(m *machine) (string, status) {
-			mark := m.mark()
-			x, st := a(m)
-			if st == absent {
-				m.answered(mark)
-				return b(m)
-			}
-			return x, st
-		}
+		o.s = orElse(l.s, r.s)
 	}
 	return o
+}
+
+// orElse computes b where a is absent.
+func orElse[T any](a, b func(*machine) (T, status)) func(*machine) (T, status) {
+	return func(m *machine) (T, status) {
+		mark := m.mark()
+		x, st := a(m)
+		if st == absent {
+			m.answered(mark)
+			return b(m)
+		}
+		return x, st
+	}
 }
 
 // unify is the one type of two scalars, and whether an int must become a float for it.
