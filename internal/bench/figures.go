@@ -106,7 +106,7 @@ func loading(*machine) (row, error) {
 		files = append(files, playbooks.File{Name: name, Data: data})
 	}
 	schema := slices.Concat(probes.Describe(linux.Probes()), probes.Describe(network.Probes()))
-	defer debug.SetGCPercent(debug.SetGCPercent(400)) // as cmd/hostmend has it
+	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	var took, walls []float64
 	for range 11 {
 		before, began := cpuSelf(), time.Now()

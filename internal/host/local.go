@@ -96,6 +96,16 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }
 // maxRecord is the room that a read of /dev/kmsg wants, or it says EINVAL: PRINTKRB_RECORD_MAX and its prefix, since Linux 3.5.
 const maxRecord = 8 << 10
 
+// shortAttribute is less than what sysfs gives at once of the few attributes that take several reads (PAGE_SIZE, kernfs_file_read_iter).
+const shortAttribute = 4 << 10
+
+// isAttribute reports whether a short read shows all that is in a file: the kernel formats a sysctl (proc_sys_call_handler) or an
+// attribute of sysfs (kernfs_seq_show) as a whole. Not to ask whether there is more saves one system call of four. The tables under /proc
+// are another case: they come in pages, the last record of which may not fit (seq_read_iter).
+func isAttribute(name string) bool {
+	return strings.HasPrefix(name, "/proc/sys/") || strings.HasPrefix(name, "/sys/")
+}
+
 // ReadFile reads a file with as few system calls as there can be: os.ReadFile also asks for the size and registers the file
 // with the poller, which doubles the cost of a small file under /proc.
 func (*Local) ReadFile(name string) ([]byte, error) {
@@ -122,8 +132,8 @@ func (*Local) ReadFile(name string) ([]byte, error) {
 			return slices.Clone(buf[:n]), nil
 		case err != nil:
 			return nil, &fs.PathError{Op: "read", Path: name, Err: err}
-		case m == 0:
-			return slices.Clone(buf[:n]), nil
+		case m == 0, m < shortAttribute && n == 0 && isAttribute(name):
+			return slices.Clone(buf[:n+m]), nil
 		}
 		n += m
 	}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -66,6 +67,31 @@ func TestReadFileOfProc(t *testing.T) {
 	got, err := (&Local{}).ReadFile("/proc/self/stat")
 	if err != nil || !strings.HasPrefix(string(got), strconv.Itoa(os.Getpid())+" (") {
 		t.Errorf("/proc/self/stat: %.20q, %v", got, err)
+	}
+}
+
+// TestReadFileOfAttributes compares every attribute that can be read with what reading to the end gives.
+func TestReadFileOfAttributes(t *testing.T) {
+	compared := 0
+	for _, dir := range []string{"/proc/sys/kernel", "/proc/sys/net/ipv4", "/proc/sys/vm", "/sys/class/net/lo", "/sys/kernel/mm", "/sys/firmware/dmi/tables", "/sys/block"} {
+		_ = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return nil //nolint:nilerr // what cannot be listed is not compared
+			}
+			before, err1 := os.ReadFile(name)
+			got, err := (&Local{}).ReadFile(name)
+			after, err2 := os.ReadFile(name)
+			if err1 != nil || err2 != nil || !bytes.Equal(before, after) {
+				return nil //nolint:nilerr // write-only, or it moves
+			}
+			if compared++; err != nil || !bytes.Equal(got, before) {
+				t.Errorf("%s: %q, %v; want %q", name, got, err, before)
+			}
+			return nil
+		})
+	}
+	if compared == 0 {
+		t.Skip("nothing to compare: no /proc/sys and no /sys")
 	}
 }
 
