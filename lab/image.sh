@@ -6,10 +6,9 @@
 set -eu
 root=$1 key=$2
 suite=bookworm
-mirror=${HOSTMEND_LAB_MIRROR:-http://deb.debian.org/debian}
 
 debootstrap --variant=minbase --include=chrony,cron,curl,dbus,e2fsprogs,ethtool,iproute2,iputils-ping,kmod,libpam-systemd,\
-logrotate,nftables,nginx-light,openssh-server,procps,redis-server,systemd-sysv "$suite" "$root" "$mirror"
+logrotate,nftables,nginx-light,openssh-server,procps,redis-server,systemd-sysv "$suite" "$root" ${HOSTMEND_LAB_MIRROR:+"$HOSTMEND_LAB_MIRROR"} # else debootstrap's own
 
 # Nothing here may reach for the internet, and nobody sits at the console.
 for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer console-getty.service; do
