@@ -117,6 +117,9 @@ func Up(t *testing.T, name string, prefixes ...netip.Prefix) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A router looks for a neighbour by its link-local address, and not at all while duplicate detection runs for that (ndisc_send_ns in
+	// net/ipv6/ndisc.c): on a busy machine longer than the three seconds after which it gives up.
+	Sysctl(t, "ipv6.conf."+name+".accept_dad", "0")
 	if err := netlink.LinkSetUp(link); err != nil {
 		t.Fatal(err)
 	}
