@@ -21,8 +21,12 @@ type Fault struct {
 	Says   string `yaml:"says"`   // what the source says of it, in our words
 	// Expect is the finding that must come first, as PLAYBOOK or PLAYBOOK/OBJECT; or "nothing": no finding above info.
 	Expect string `yaml:"expect"`
+	// Machine is Container, or VM if the fault needs a kernel of its own.
+	Machine string `yaml:"machine"`
 	// Needs are paths that must exist on the host. Where a kernel lacks one the fault is skipped.
 	Needs []string `yaml:"needs"`
+	// Setup makes the healthy host a special one, before anything else is looked at: it starts a database, say.
+	Setup Script `yaml:"setup"`
 	// Healthy and Broken are oracles, run from the client's side: does it work, is it broken in the way the source says? They
 	// are asked until they say yes. Healthy adds to the check of the whole host, and most faults need no more.
 	Healthy Script `yaml:"healthy"`
@@ -93,6 +97,7 @@ var (
 // ParseFault reads the fault in the file called id, and reports all that is wrong with it at once.
 func ParseFault(id string, text []byte) (Fault, error) {
 	f := Fault{
+		Machine: Container, Setup: Script{Where: inHost},
 		Healthy: Script{Where: atGateway}, Broken: Script{Where: atGateway},
 		Inject: Script{Where: inHost}, Clear: Script{Where: inHost},
 	}
@@ -118,6 +123,9 @@ func ParseFault(id string, text []byte) (Fault, error) {
 	}
 	if !expectPattern.MatchString(f.Expect) {
 		wrong("expect: %q is neither PLAYBOOK, PLAYBOOK/OBJECT nor %q", f.Expect, Nothing)
+	}
+	if f.Machine != Container && f.Machine != VM {
+		wrong("machine: %q is neither %s nor %s", f.Machine, Container, VM)
 	}
 	for _, path := range f.Needs {
 		if !strings.HasPrefix(path, "/") {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"time"
 )
@@ -21,16 +20,36 @@ type Lab struct {
 // Try boots a host and makes, diagnoses and clears one fault on it.
 func (l *Lab) Try(ctx context.Context, f Fault) Trial {
 	start := time.Now()
-	h, err := Boot(ctx, l.Image, l.Hostmend)
 	t := Trial{Fault: f.ID, Expect: f.Expect}
-	if err == nil {
-		t = h.Try(ctx, f, l.OracleOnly)
+	h, err := l.Boot(ctx, f.Machine)
+	switch {
+	case errors.Is(err, errNoMachine):
+		t.Outcome, t.Note = Skipped, err.Error()
+		err = nil
+	case err == nil:
+		err = try(ctx, h, f, l.OracleOnly, &t)
 	}
-	if err := errors.Join(err, h.Close()); err != nil {
-		t.Outcome, t.Note = Failed, strings.TrimSpace(t.Note+"\n"+err.Error())
+	if h != nil {
+		err = errors.Join(err, h.Close())
+	}
+	if err != nil {
+		t.Outcome, t.Note = Failed, err.Error()
 	}
 	t.Total = time.Since(start).Seconds()
 	return t
+}
+
+// errNoMachine is what Boot returns where the lab has no machine of the wanted kind.
+var errNoMachine = errors.New("no such machine here")
+
+// Boot starts a healthy host. A host that it returns must be closed, also if there is an error.
+func (l *Lab) Boot(ctx context.Context, machine string) (Host, error) {
+	switch machine {
+	case Container:
+		return bootContainer(ctx, l.Image, l.Hostmend)
+	default:
+		return nil, fmt.Errorf("%w: %s", errNoMachine, machine)
+	}
 }
 
 // TryAll tries faults, so many at once, and returns the trials in the same order.
@@ -55,7 +74,7 @@ func (l *Lab) TryAll(ctx context.Context, faults []Fault, parallel int, done fun
 
 // Shell boots a host and gives the terminal to a shell in it.
 func (l *Lab) Shell(ctx context.Context) error {
-	h, err := Boot(ctx, l.Image, l.Hostmend)
+	h, err := bootContainer(ctx, l.Image, l.Hostmend)
 	if err == nil {
 		fmt.Printf("The host ends with this shell. To enter it from elsewhere: nsenter -t %d -a; its gateway's network: nsenter -t %d -n\n",
 			h.leader, h.gateway.Process.Pid)

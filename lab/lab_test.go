@@ -264,6 +264,7 @@ clear: {gateway: host rm /a}
 		{"clear: {gateway: host rm /a}", "clear: {moon: rm}", "has one key, host or gateway"},
 		{"clear: {gateway: host rm /a}", "clear: {gateway: a, host: b}", "has one key, host or gateway"},
 		{"clear: {gateway: host rm /a}", "clear: [rm]", "clear"},
+		{"says:", "machine: moon\nsays:", `machine: "moon" is neither container nor vm`},
 		{"says:", "needs: [proc/sys]\nsays:", `needs: "proc/sys" is not an absolute path`},
 		{"id: disk-full", "id: disk-full\nid: disk-full", "id"},
 	} {

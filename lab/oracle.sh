@@ -1,7 +1,7 @@
 # What oracles say things with. They look from the gateway's network, as a client of the host, and know nothing of hostmend.
 
 # host COMMAND… runs inside the host; `host sh <<'END'` a whole script.
-host() { nsenter --target="$LEADER" --all -- env --chdir=/ "$@"; }
+host() { $ENTER "$@"; }
 
 # login USER COMMAND… logs in over ssh with the key, from the client's address behind the gateway.
 login() {

@@ -53,48 +53,44 @@ func (f Finding) String() string {
 	return f.Playbook + "/" + f.Object
 }
 
-// Try makes a fault on a host that was just booted, has it diagnosed unless oracleOnly, and clears it.
-func (h *Host) Try(ctx context.Context, f Fault, oracleOnly bool) (t Trial) {
-	t = Trial{Fault: f.ID, Expect: f.Expect}
-	err := h.try(ctx, f, oracleOnly, &t)
-	if err != nil {
-		t.Outcome, t.Note = Failed, err.Error()
-	}
-	return t
-}
-
-func (h *Host) try(ctx context.Context, f Fault, oracleOnly bool, t *Trial) error {
+// try makes a fault on a host that was just booted, has it diagnosed unless oracleOnly, and clears it.
+func try(ctx context.Context, h Host, f Fault, oracleOnly bool, t *Trial) error {
 	for _, path := range f.Needs {
-		if _, err := h.run(ctx, Script{Where: inHost, Text: "[ -e " + path + " ]"}); err != nil {
+		if err := h.Command(ctx, "test", "-e", path).Run(); err != nil {
 			t.Outcome, t.Note = Skipped, "this kernel has no "+path
 			return nil
 		}
 	}
-	if f.Healthy.Text != "" {
-		if err := until(ctx, 20*time.Second, func() error { return h.healthyFor(ctx, f) }); err != nil {
+	if f.Setup.Text != "" {
+		if _, err := f.Setup.Run(ctx, h); err != nil {
+			return fmt.Errorf("setup: %w", err)
+		}
+	}
+	if f.Setup.Text != "" || f.Healthy.Text != "" {
+		if err := until(ctx, 20*time.Second, func() error { return healthyFor(ctx, h, f) }); err != nil {
 			return fmt.Errorf("not healthy before the fault: %w", err)
 		}
 	}
-	before, err := h.State(ctx)
+	before, err := State(ctx, h)
 	if err != nil {
 		return err
 	}
-	if err := h.breakAndLook(ctx, f, oracleOnly, t); err != nil {
+	if err := breakAndLook(ctx, h, f, oracleOnly, t); err != nil {
 		return err
 	}
-	return h.mend(ctx, f, before)
+	return mend(ctx, h, f, before)
 }
 
 // breakAndLook injects, waits until the oracle sees the trouble, and diagnoses while it lasts.
-func (h *Host) breakAndLook(ctx context.Context, f Fault, oracleOnly bool, t *Trial) error {
+func breakAndLook(ctx context.Context, h Host, f Fault, oracleOnly bool, t *Trial) error {
 	broken := func() error {
 		if f.Broken.Text == "" {
 			return nil
 		}
-		_, err := h.run(ctx, f.Broken)
+		_, err := f.Broken.Run(ctx, h)
 		return err
 	}
-	if _, err := h.run(ctx, f.Inject); err != nil {
+	if _, err := f.Inject.Run(ctx, h); err != nil {
 		return fmt.Errorf("inject: %w", err)
 	}
 	if err := until(ctx, 20*time.Second, broken); err != nil {
@@ -104,7 +100,7 @@ func (h *Host) breakAndLook(ctx context.Context, f Fault, oracleOnly bool, t *Tr
 		t.Outcome = Shown
 		return nil
 	}
-	if err := h.diagnose(ctx, t); err != nil {
+	if err := diagnose(ctx, h, t); err != nil {
 		return err
 	}
 	t.Outcome = judge(f.Expect, t.Findings)
@@ -118,15 +114,15 @@ func (h *Host) breakAndLook(ctx context.Context, f Fault, oracleOnly bool, t *Tr
 }
 
 // mend clears the fault; the host must then be healthy, and set up as before.
-func (h *Host) mend(ctx context.Context, f Fault, before string) error {
-	if _, err := h.run(ctx, f.Clear); err != nil {
+func mend(ctx context.Context, h Host, f Fault, before string) error {
+	if _, err := f.Clear.Run(ctx, h); err != nil {
 		return fmt.Errorf("clear: %w", err)
 	}
-	if err := until(ctx, 30*time.Second, func() error { return h.healthyFor(ctx, f) }); err != nil {
+	if err := until(ctx, 30*time.Second, func() error { return healthyFor(ctx, h, f) }); err != nil {
 		return fmt.Errorf("not healthy after clearing: %w", err)
 	}
 	return until(ctx, 5*time.Second, func() error { // sockets and units settle
-		after, err := h.State(ctx)
+		after, err := State(ctx, h)
 		if err == nil && after != before {
 			err = fmt.Errorf("clearing left a trace:\n%s", difference(before, after))
 		}
@@ -134,16 +130,16 @@ func (h *Host) mend(ctx context.Context, f Fault, before string) error {
 	})
 }
 
-func (h *Host) healthyFor(ctx context.Context, f Fault) error {
-	if err := h.Healthy(ctx); err != nil || f.Healthy.Text == "" {
+func healthyFor(ctx context.Context, h Host, f Fault) error {
+	if err := Healthy(ctx, h); err != nil || f.Healthy.Text == "" {
 		return err
 	}
-	_, err := h.run(ctx, f.Healthy)
+	_, err := f.Healthy.Run(ctx, h)
 	return err
 }
 
 // diagnose runs hostmend inside the host.
-func (h *Host) diagnose(ctx context.Context, t *Trial) error {
+func diagnose(ctx context.Context, h Host, t *Trial) error {
 	ctx, cancel := context.WithTimeout(ctx, scriptTimeout)
 	defer cancel()
 	cmd := h.Command(ctx, "hostmend", "diagnose", "-o", "json")
