@@ -81,6 +81,9 @@ func Skeleton(id string) (playbook, story []byte) {
 	playbook = fmt.Appendf(nil, `# What goes wrong, and how we know: one or two sentences for whoever reads this file.
 id: %s
 title: {en: %s, zh: "{TITLE}"}
+means: # what it is, and what the host's users feel of it: the same for every host
+  en: "{MEANING}"
+  zh: "{MEANING}"
 area: AREA        # %s
 severity: warning # info, warning, critical, or '{condition ? "critical" : "warning"}'
 covers: [doc/%s]  # names in other systems: ecs/…, domain/…, doc/…
@@ -92,6 +95,9 @@ evidence:
 manual: # or fix: with risk:, and steps {do: ACTION, with: {ARGUMENT: "{expression}"}}
   en: "{STEPS}"
   zh: "{STEPS}"
+confirm: # what would settle it, where these facts cannot be sure; or leave it out
+  en: "{CONFIRM}"
+  zh: "{CONFIRM}"
 see: [] # where the reason is from: https://…
 `, id, title, strings.Join(Areas, ", "), id)
 	story = []byte(`WHAT HAPPENED on which kind of host, and where these values come from.
@@ -139,7 +145,7 @@ element for which the condition holds is yes, whatever else could not be read. T
 
 ## Texts
 
-` + "`title`, `evidence`, `reading` and `manual`" + ` are a text, or one in each language: ` + "`{en: …, zh: …}`" + `. ` + "`{expression}`" + ` in them is filled in for
+` + "`title`, `means`, `evidence`, `reading`, `manual` and `confirm`" + ` are a text, or one in each language: ` + "`{en: …, zh: …}`" + `. ` + "`{expression}`" + ` in them is filled in for
 people: bytes as 1.2 GiB, a percentage with one decimal at most, a duration as 3h2m, a list as its first five elements and how many more there are, and
 "unknown" for what is (in a title, …). ` + "`{{` and `}}`" + ` stand for the brackets themselves. In ` + "`with`" + ` values are written exactly, and a lone ` + "`{expression}`" + ` keeps its type.
 
@@ -172,7 +178,7 @@ conntrack: no data, the conntrack module is not loaded
 
 A fact is given by its probe or by its path: an element of a list by its key, ` + "`filesystems.mounts[/data].used_pct`" + `, a map's value by its own. null is
 absent, ` + "`{unreadable: why}`" + ` could not be read, and ` + "`{items: […], more: 3}`" + ` is a list that was cut short. What is not given is absent if it is optional, and
-unreadable otherwise. ` + "`find`" + ` is what is expected of the finding: severity, title, evidence (each text is a part of the English evidence), steps (all of
+unreadable otherwise. ` + "`find`" + ` is what is expected of the finding: severity, title, evidence (each text is a part of the English evidence), confirm (a part of it; "" for none), steps (all of
 them, in order; [] if manual applies), manual. With for_each it is a mapping of objects, and nothing else must be found. ` + "`params`" + ` sets parameters within
 their bounds, and ` + "`missing`" + ` names facts that an unknown lacks.
 

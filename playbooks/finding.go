@@ -95,6 +95,7 @@ type Finding struct {
 	Object   string // key of the element it is about; empty without for_each
 	Area     string
 	Title    Text
+	Means    Text // what the trouble is and what users feel; the same on every host
 	Severity Severity
 	Since    time.Time
 	For      time.Duration // Pending: how long it must hold
@@ -110,6 +111,7 @@ type Finding struct {
 	Withheld    []string // steps that are left out because something about them is not known, and what
 	Stage       string   // how far the fix may go by itself: observe, suggest, approve, auto
 	Manual      Text
+	Confirm     Text // what would settle it, where it is not sure
 	See         []string
 }
 

@@ -30,6 +30,7 @@ type form struct {
 
 	id, area    string
 	title       pair
+	means       pair
 	severity    *rawText
 	risk        Risk
 	covers      []named
@@ -45,6 +46,7 @@ type form struct {
 	reading     pair
 	fix         []rawStep
 	manual      pair
+	confirm     pair
 	verify      *expression
 	until       *expression
 	settle      time.Duration
@@ -113,6 +115,7 @@ func keys() []key {
 	return []key{
 		{"id", true, "The file's name without .yaml: small letters, digits and hyphens.", schemaPattern(idPattern.String()), (*form).readID},
 		{"title", true, "The trouble in one line, without a period at the end.", schemaRef("text"), func(f *form, n *node) { f.title = f.readTitle(n) }},
+		{"means", false, "What the trouble is and what the host's users feel of it: a sentence or two, the same for every host.", schemaRef("text"), (*form).readMeans},
 		{"area", true, "The part of the host that it is about.", schemaEnum(Areas), func(f *form, n *node) { f.area = f.oneOf(n, Areas) }},
 		{"severity", true, `How bad the trouble is for the host's users: critical, warning, info, or {expression}.`, schemaString(), (*form).readSeverity},
 		{"risk", false, "What the fix may do to the host; never below its actions' risk. Required with fix.", schemaEnum(riskNames()), (*form).readRisk},
@@ -127,6 +130,7 @@ func keys() []key {
 		{"reading", false, "What a report shows for a healthy host. Default: the first evidence.", schemaRef("text"), func(f *form, n *node) { f.reading = f.readPair(n) }},
 		{"fix", false, "Steps, in order: {do: ACTION, if: condition, with: {ARGUMENT: text or {expression}}}.", schemaRef("fix"), (*form).readFix},
 		{"manual", false, "What a person does where no step applies. Required without fix.", schemaRef("text"), func(f *form, n *node) { f.manual = f.readPair(n) }},
+		{"confirm", false, "What would settle it where these facts cannot be sure. Left out where it comes to nothing: {condition ? \"…\" : \"\"}.", schemaRef("text"), func(f *form, n *node) { f.confirm = f.readPair(n) }},
 		{"until", false, "No further step is taken once this holds.", schemaString(), func(f *form, n *node) { f.until = f.readExpression(n) }},
 		{"verify", false, "Whether the trouble is gone, on fresh facts. Default: `when` is no.", schemaString(), func(f *form, n *node) { f.verify = f.readExpression(n) }},
 		{"settle", false, "How long to wait after the fix before verify. Default 0s.", schemaString(), func(f *form, n *node) { f.settle = f.readDuration(n) }},
@@ -346,6 +350,16 @@ func (f *form) readTitle(n *node) pair {
 		}
 	}
 	return p
+}
+
+// readMeans reads what a trouble means; it is about the trouble, not about one host.
+func (f *form) readMeans(n *node) {
+	f.means = f.readPair(n)
+	for _, t := range []*rawText{f.means.en, f.means.zh} {
+		if t != nil && slices.ContainsFunc(t.pieces, func(p rawPiece) bool { return p.expr != nil }) {
+			t.in.errorf("means is the same for every host, without {expressions}: what was seen on this one is evidence")
+		}
+	}
 }
 
 func (f *form) list(n *node) []*node {

@@ -246,12 +246,12 @@ func (l *Library) Readers(fact string) []string {
 	return sorted(ids)
 }
 
-// Untranslated are the titles and manual texts that lack a language. The shipped library has none.
+// Untranslated are the texts (titles, means, manual, confirm) that lack a language. The shipped library has none.
 func (l *Library) Untranslated() error {
 	var problems Problems
 	for _, p := range l.playbooks {
 		src := &source{name: p.form.src.name, text: p.form.src.text, lines: p.form.src.lines}
-		for name, t := range map[string]pair{"title": p.form.title, "manual": p.form.manual} {
+		for name, t := range map[string]pair{"title": p.form.title, "means": p.form.means, "manual": p.form.manual, "confirm": p.form.confirm} {
 			if t.en != nil && t.zh == nil {
 				src.errorf(t.en.in.at, "%s has no Chinese text: write {en: …, zh: …}", name)
 			}

@@ -73,6 +73,7 @@ func TestLint(t *testing.T) {
 		{"params.share / conntrack", "0.1 / conntrack", "9:3", "the parameter share is not used"},
 		{"settle: 5s", "settle: 5", "21:9", "is no duration"},
 		{"see: [https:", "see: [ttps:", "22:7", "is no URL"},
+		{"severity: '", "means: {en: \"up to {conntrack.max} entries\"}\nseverity: '", "4:13", "without {expressions}"},
 		{"manual: {en:", "manual: {fr: x, en:", "19:10", `there is no language "fr"`},
 		{"manual: {en: No memory is left for a larger table., zh", "manual: {zh", "19:", "the English text (en) is missing"},
 

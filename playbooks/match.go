@@ -201,6 +201,17 @@ func entitle(m *machine, t [2]template, element bool) Text {
 	return Text{EN: t[0].say(m, en, element), ZH: t[1].say(m, zh, element)}
 }
 
+// sayConfirm says what would settle a finding; empty where the playbook has nothing to say about this one.
+func (p *playbook) sayConfirm(m *machine) Text {
+	t := entitle(m, p.confirm, true)
+	for _, s := range []*string{&t.EN, &t.ZH} {
+		if *s = strings.TrimSpace(*s); *s == "…" { // nothing but an expression that has no answer
+			*s = ""
+		}
+	}
+	return t
+}
+
 // read is what a report shows for a healthy host.
 func (p *playbook) read(m *machine) Text {
 	const shown = 3
@@ -249,7 +260,7 @@ func (d *diagnosis) found(p *playbook, object string) {
 
 func (p *playbook) finding(m *machine, object string) Finding {
 	f := Finding{
-		Playbook: p.ID, Digest: p.Digest, Object: object, Area: p.Area, Covers: p.Covers, Risk: p.Risk, See: p.See, Stage: p.Stage,
+		Playbook: p.ID, Digest: p.Digest, Object: object, Area: p.Area, Means: p.Means, Covers: p.Covers, Risk: p.Risk, See: p.See, Stage: p.Stage,
 		Severity: p.fixed,
 	}
 	f.Title = entitle(m, p.title, true)
@@ -264,6 +275,7 @@ func (p *playbook) finding(m *machine, object string) Finding {
 			f.Explains = append(f.Explains, effect)
 		}
 	}
+	f.Confirm = p.sayConfirm(m)
 	f.Clauses = p.trace(m, p.parts)
 	f.Steps, f.Withheld = p.choose(m)
 	if len(f.Steps) == 0 {

@@ -524,6 +524,30 @@ func TestOneLibraryManyHosts(t *testing.T) {
 	group.Wait()
 }
 
+// means is told as it is written; confirm is filled in, and left out where it comes to nothing.
+func TestMeansAndConfirm(t *testing.T) {
+	text := simple("sure", "conntrack.max > 0", "severity: info\nmeans: {en: \"It is {{full}}.\", zh: 满了}\n"+
+		`confirm: {en: '{conntrack.count < 100 ? "look at " + string(conntrack.count) : ""}', zh: '{conntrack.drops_per_s > 5 ? "看" : ""}'}`)
+	l, err := playbooks.Load([]playbooks.File{{Name: "sure.yaml", Data: []byte(text)}}, schema(t), actions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for facts, want := range map[string]playbooks.Text{
+		"conntrack: {max: 1000, count: 50}":                    {EN: "look at 50"},
+		"conntrack: {max: 1000, count: 500}":                   {},
+		"conntrack: {max: 1000, count: 500, drops_per_s: 6.0}": {ZH: "看"},
+	} {
+		snap, err := playbooks.Facts(schema(t), playbooks.File{Name: "facts", Data: []byte(facts)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := l.Match(snap, nil).Findings[0]
+		if f.Confirm != want || f.Means != (playbooks.Text{EN: "It is {full}.", ZH: "满了"}) {
+			t.Errorf("%s: confirm %+v, want %+v; means %+v", facts, f.Confirm, want, f.Means)
+		}
+	}
+}
+
 func TestSchemaAndSkeleton(t *testing.T) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(playbooks.Schema()))
 	if err != nil {
@@ -564,7 +588,7 @@ func TestSchemaAndSkeleton(t *testing.T) {
 	}
 	playbook, story := playbooks.Skeleton("table-full")
 	blanks := []string{
-		"PROBE.FACT", "memory.pressure_pct", "PROBE", "memory", "AREA ", "memory ", `"{TITLE}"`, "标题", `"{STEPS}"`, "look", "see: []", "see: [https://example.com]",
+		"PROBE.FACT", "memory.pressure_pct", "PROBE", "memory", "AREA ", "memory ", `"{TITLE}"`, "标题", `"{MEANING}"`, "users wait", `"{STEPS}"`, "look", `"{CONFIRM}"`, "look twice", "see: []", "see: [https://example.com]",
 		`why: ""`, "why: reason", "WHAT HAPPENED", "what",
 	}
 	for i := 4; i < len(blanks)-2; i += 2 { // what is left as it was written is a mistake

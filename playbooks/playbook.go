@@ -19,6 +19,7 @@ type Playbook struct {
 	ID       string
 	Area     string
 	Title    Text
+	Means    Text
 	Severity string // "critical", or the expression that says it
 	Risk     Risk
 	Stage    string
@@ -34,6 +35,7 @@ type Playbook struct {
 	When     string
 	Actions  []string
 	Manual   Text
+	Confirm  Text
 	Digest   string
 	Origins  map[string]string // of severity and stage, where an overlay set them
 }
@@ -59,6 +61,7 @@ type playbook struct {
 	least      Severity // where the expression has no answer
 	title      [2]template
 	manual     [2]template
+	confirm    [2]template
 	reading    [2]template
 	hasReading bool
 	evidence   [][2]template
@@ -136,8 +139,8 @@ func sorted(s []string) []string {
 func (p *playbook) describe(params []Param, ch change) {
 	f := p.form
 	p.Playbook = Playbook{
-		ID: f.id, Area: f.area, Title: f.title.text(), Risk: f.risk, Stage: defaultStage, Covers: texts(f.covers), Explains: effects(f.explains), See: texts(f.see),
-		Params: params, For: f.hold, Settle: f.settle, Each: f.each, Manual: f.manual.text(), Origins: ch.origins,
+		ID: f.id, Area: f.area, Title: f.title.text(), Means: f.means.plain(), Risk: f.risk, Stage: defaultStage, Covers: texts(f.covers), Explains: effects(f.explains), See: texts(f.see),
+		Params: params, For: f.hold, Settle: f.settle, Each: f.each, Manual: f.manual.text(), Confirm: f.confirm.text(), Origins: ch.origins,
 	}
 	if f.when != nil {
 		p.When = strings.TrimSpace(f.when.text)
@@ -179,6 +182,17 @@ func (t pair) text() Text {
 		out.ZH = t.zh.in.text
 	}
 	return out
+}
+
+// plain is a text without expressions, as people read it.
+func (t pair) plain() Text {
+	words := func(r *rawText) string {
+		if r == nil || len(r.pieces) == 0 {
+			return ""
+		}
+		return strings.TrimSpace(r.pieces[0].words)
+	}
+	return Text{EN: words(t.en), ZH: words(t.zh)}
 }
 
 func effects(list []effect) []string {
@@ -230,7 +244,7 @@ func (p *playbook) compile(c *compiler) {
 			p.lets = append(p.lets, clause{text: d.name, op: o})
 		}
 	}
-	p.title, p.manual = c.both(f.title), c.both(f.manual)
+	p.title, p.manual, p.confirm = c.both(f.title), c.both(f.manual), c.both(f.confirm)
 	for _, t := range f.evidence {
 		p.evidence = append(p.evidence, c.both(t))
 	}

@@ -323,6 +323,10 @@ func (s *story) compareFinding(c storyCase, want *node, f Finding) {
 			}
 		case "evidence":
 			s.compareTexts(c, value, f.Evidence)
+		case "confirm":
+			if got := f.Confirm.EN; (value.text == "") != (got == "") || !strings.Contains(got, value.text) {
+				s.fail(c, value.at, "confirm says %q", got)
+			}
 		case "manual":
 			if !strings.Contains(f.Manual.EN, value.text) {
 				s.fail(c, value.at, "manual says %q", f.Manual.EN)
@@ -330,7 +334,7 @@ func (s *story) compareFinding(c storyCase, want *node, f Finding) {
 		case "steps":
 			s.compareSteps(c, value, f)
 		default:
-			s.fail(c, k.at, "there is no expectation %q%s", k.text, didYouMean(k.text, []string{"severity", "title", "evidence", "manual", "steps"}))
+			s.fail(c, k.at, "there is no expectation %q%s", k.text, didYouMean(k.text, []string{"severity", "title", "evidence", "confirm", "manual", "steps"}))
 		}
 	}
 }

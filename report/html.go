@@ -79,7 +79,7 @@ func spans(s string) []span {
 // exported lends the vocabulary to a template, which sees only exported names.
 func exported(t *vocabulary) map[string]any {
 	return map[string]any{
-		"thisHost": t.thisHost, "severity": t.severity, "risk": t.risk, "pending": t.pending, "fix": t.fix, "byHand": t.byHand, "explains": t.explains,
+		"thisHost": t.thisHost, "severity": t.severity, "risk": t.risk, "pending": t.pending, "fix": t.fix, "byHand": t.byHand, "confirm": t.confirm, "explains": t.explains,
 		"see": t.see, "why": t.why, "clause": t.clause, "verdict": t.verdict, "facts": t.facts, "checks": t.checks, "probes": t.probes, "withheld": t.withheld,
 		"verdicts": t.verdicts, "playbook": t.playbook, "reading": t.reading, "took": t.took, "status": t.status,
 	}

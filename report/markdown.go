@@ -46,6 +46,9 @@ type markdown struct {
 func (m *markdown) finding(r *Report, f Finding) {
 	t := f.text(m.lang)
 	fmt.Fprintf(m, "\n## %s: %s\n\n%s\n\n", m.t.severity[f.Severity], escape(t.Title), code(f.name()))
+	if t.Means != "" {
+		fmt.Fprintf(m, "%s\n\n", prose(t.Means))
+	}
 	for _, s := range t.Summary {
 		fmt.Fprintf(m, "- %s\n", escape(s))
 	}
@@ -61,6 +64,9 @@ func (m *markdown) finding(r *Report, f Finding) {
 			}
 			fmt.Fprintf(m, "| %s | %s | %s |\n", tableCode(c.Clause), c.Verdict, strings.Join(facts, ", "))
 		}
+	}
+	if t.Confirm != "" {
+		fmt.Fprintf(m, "\n**%s** %s\n", m.t.confirm, prose(t.Confirm))
 	}
 	m.remedy(f, t.Manual)
 	if below := r.consequences(f); len(below) > 0 {

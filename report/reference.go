@@ -115,6 +115,9 @@ func playbookEntry(b *strings.Builder, p *playbooks.Playbook) {
 	if p.Title.ZH != "" {
 		fmt.Fprintf(b, " · %s", p.Title.ZH)
 	}
+	if p.Means.EN != "" {
+		fmt.Fprintf(b, "\n\n%s", p.Means.EN)
+	}
 	fmt.Fprintf(b, "\n\nSeverity: %s.", inline(p.Severity))
 	if p.For > 0 {
 		fmt.Fprintf(b, " Must hold for %s.", duration(p.For))
@@ -141,6 +144,9 @@ func playbookEntry(b *strings.Builder, p *playbooks.Playbook) {
 	}
 	if p.Manual.EN != "" {
 		fmt.Fprintf(b, "\nBy hand: %s\n", strings.TrimSpace(p.Manual.EN))
+	}
+	if p.Confirm.EN != "" {
+		fmt.Fprintf(b, "\nTo make sure: %s\n", strings.TrimSpace(p.Confirm.EN))
 	}
 	if len(p.Explains) > 0 {
 		fmt.Fprintf(b, "\nExplains %s.\n", strings.Join(p.Explains, ", "))

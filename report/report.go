@@ -39,6 +39,7 @@ type Finding struct {
 	Object      string           `json:"object"` // the element it is about; empty: the host
 	Area        string           `json:"area"`
 	Title       string           `json:"title"`
+	Means       string           `json:"means,omitempty"` // what the trouble is and what users feel of it
 	Severity    string           `json:"severity"`
 	Since       time.Time        `json:"since"`
 	For         string           `json:"for,omitempty"` // pending: how long it must hold
@@ -50,6 +51,7 @@ type Finding struct {
 	Fix         *Fix             `json:"fix,omitempty"`
 	Withheld    []string         `json:"withheld,omitempty"` // steps left out because something about them is not known
 	Manual      string           `json:"manual,omitempty"`   // what a person has to do, where there is no fix
+	Confirm     string           `json:"confirm,omitempty"`  // what would settle it, where it is not sure
 	See         []string         `json:"see"`
 	Texts       map[string]Texts `json:"texts,omitempty"` // by language
 }
@@ -57,8 +59,10 @@ type Finding struct {
 // Texts are a finding's or a check's words in another language than English.
 type Texts struct {
 	Title   string   `json:"title,omitempty"`
+	Means   string   `json:"means,omitempty"`
 	Summary []string `json:"summary,omitempty"`
 	Manual  string   `json:"manual,omitempty"`
+	Confirm string   `json:"confirm,omitempty"`
 	Reading string   `json:"reading,omitempty"`
 }
 
@@ -158,20 +162,20 @@ func findings(all []playbooks.Finding, actions []playbooks.Action) []Finding {
 
 func finding(f *playbooks.Finding, actions []playbooks.Action) Finding {
 	out := Finding{
-		Playbook: f.Playbook, Digest: f.Digest, Object: f.Object, Area: f.Area, Title: f.Title.EN, Severity: f.Severity.String(),
+		Playbook: f.Playbook, Digest: f.Digest, Object: f.Object, Area: f.Area, Title: f.Title.EN, Means: f.Means.EN, Severity: f.Severity.String(),
 		Since: f.Since.UTC(), Covers: list(f.Covers), Summary: []string{}, Evidence: make([]Clause, len(f.Clauses)), Explains: list(f.Explains),
-		ExplainedBy: list(f.ExplainedBy), Manual: f.Manual.EN, Withheld: f.Withheld,
+		ExplainedBy: list(f.ExplainedBy), Manual: f.Manual.EN, Confirm: f.Confirm.EN, Withheld: f.Withheld,
 		See: list(f.See),
 	}
 	if f.For > 0 {
 		out.For = f.For.String()
 	}
-	zh := Texts{Title: f.Title.ZH, Manual: f.Manual.ZH}
+	zh := Texts{Title: f.Title.ZH, Means: f.Means.ZH, Manual: f.Manual.ZH, Confirm: f.Confirm.ZH}
 	for _, e := range f.Evidence {
 		out.Summary = append(out.Summary, e.EN)
 		zh.Summary = append(zh.Summary, e.In("zh"))
 	}
-	if zh.Title != "" || zh.Manual != "" || !slices.Equal(zh.Summary, out.Summary) {
+	if zh.Title != "" || zh.Means != "" || zh.Manual != "" || zh.Confirm != "" || !slices.Equal(zh.Summary, out.Summary) {
 		out.Texts = translated(zh)
 	}
 	for i, c := range f.Clauses {
@@ -199,7 +203,7 @@ func step(s playbooks.Step, actions []playbooks.Action) Step {
 
 // translated is the map of one translation, or nil if there is none.
 func translated(zh Texts) map[string]Texts {
-	if zh.Title == "" && zh.Manual == "" && zh.Reading == "" && len(zh.Summary) == 0 {
+	if zh.Title == "" && zh.Means == "" && zh.Manual == "" && zh.Confirm == "" && zh.Reading == "" && len(zh.Summary) == 0 {
 		return nil
 	}
 	return map[string]Texts{"zh": zh}

@@ -45,8 +45,10 @@ func number(path string, n int64, unit string) playbooks.Fact {
 func full() playbooks.Finding {
 	return playbooks.Finding{
 		Playbook: "conntrack-table-full", Digest: "sha256:11", Area: "network", Severity: playbooks.Critical, Since: at,
-		Title:  playbooks.Text{EN: "The connection-tracking table is full and drops new connections", ZH: "连接跟踪表已满，新连接被丢弃"},
-		Covers: []string{"ecs/GuestOS.NetworkStatus"},
+		Title:   playbooks.Text{EN: "The connection-tracking table is full and drops new connections", ZH: "连接跟踪表已满，新连接被丢弃"},
+		Means:   playbooks.Text{EN: "The kernel has no room to remember another connection, and users see `timeouts`.", ZH: "内核无法再记录新连接，用户看到 `超时`。"},
+		Confirm: playbooks.Text{EN: "Run `conntrack -S` twice: insert_failed grows.", ZH: "执行两次 `conntrack -S`：insert_failed 在增长。"},
+		Covers:  []string{"ecs/GuestOS.NetworkStatus"},
 		Evidence: []playbooks.Text{
 			{EN: "65000 of 65536 entries used, 12.5/s dropped", ZH: "已用 65000/65536 条，每秒丢弃 12.5 个"},
 		},

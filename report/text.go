@@ -94,11 +94,17 @@ func (p *page) finding(r *Report, f Finding, t *vocabulary) {
 	p.block(label, severityStyle[f.Severity], f.text(p.Lang).Title, bold)
 	indent := columns(label)
 	p.block(strings.Repeat(" ", indent), "", f.name(), dim)
+	if means := f.text(p.Lang).Means; means != "" {
+		p.block(strings.Repeat(" ", indent), "", means, "")
+	}
 	p.summary(f, indent)
 	for _, c := range f.Evidence {
 		if c.Verdict == "yes" && len(c.Facts) > 0 {
 			p.block(strings.Repeat(" ", indent), "", c.Clause+" ("+c.Facts.words()+")", dim)
 		}
+	}
+	if confirm := f.text(p.Lang).Confirm; confirm != "" {
+		p.block(strings.Repeat(" ", indent)+t.confirm+" ", bold, confirm, "")
 	}
 	p.remedy(f, indent, t)
 	if below := r.consequences(f); len(below) > 0 {
@@ -174,7 +180,7 @@ func (f Facts) words() string {
 
 // text is the finding's words in a language, English where there are none.
 func (f *Finding) text(lang string) Texts {
-	t := Texts{Title: f.Title, Summary: f.Summary, Manual: f.Manual}
+	t := Texts{Title: f.Title, Means: f.Means, Summary: f.Summary, Manual: f.Manual, Confirm: f.Confirm}
 	other, ok := f.Texts[lang]
 	if !ok {
 		return t
@@ -187,6 +193,12 @@ func (f *Finding) text(lang string) Texts {
 	}
 	if other.Manual != "" {
 		t.Manual = other.Manual
+	}
+	if other.Means != "" {
+		t.Means = other.Means
+	}
+	if other.Confirm != "" {
+		t.Confirm = other.Confirm
 	}
 	return t
 }

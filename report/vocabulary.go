@@ -4,17 +4,17 @@ import "fmt"
 
 // vocabulary is what the renderers themselves say, in one language.
 type vocabulary struct {
-	probe, playbooks                             [2]string // one, several
-	thisHost, looked                             string
-	ofSeverity                                   map[string][2]string
-	healthy, found, notAll, noneApply, comma     string
-	severity, badge, risk, areaNames             map[string]string
-	pending, mustHold, unchecked, notChecked     string
-	notHere, objects, passed, needsRoot          string
-	fix, byHand, noUndo, withheld, explains, see string
-	why, clause, verdict, facts, checks, probes  string
-	verdicts                                     map[string]string
-	areaName, playbook, reading, took, status    string
+	probe, playbooks                                      [2]string // one, several
+	thisHost, looked                                      string
+	ofSeverity                                            map[string][2]string
+	healthy, found, notAll, noneApply, comma              string
+	severity, badge, risk, areaNames                      map[string]string
+	pending, mustHold, unchecked, notChecked              string
+	notHere, objects, passed, needsRoot                   string
+	fix, byHand, confirm, noUndo, withheld, explains, see string
+	why, clause, verdict, facts, checks, probes           string
+	verdicts                                              map[string]string
+	areaName, playbook, reading, took, status             string
 }
 
 var english = &vocabulary{
@@ -49,6 +49,7 @@ var english = &vocabulary{
 	passed:     "Passed %d: ",
 	fix:        "Fix",
 	byHand:     "By hand",
+	confirm:    "To make sure:",
 	noUndo:     "cannot be undone",
 	withheld:   "left out: ",
 	explains:   "Explains",
@@ -87,6 +88,7 @@ var chinese = &vocabulary{
 	passed:     "通过 %d 项：",
 	fix:        "修复",
 	byHand:     "手工处理",
+	confirm:    "进一步确认：",
 	noUndo:     "无法撤销",
 	withheld:   "略去：",
 	explains:   "由此引起",
