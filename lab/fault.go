@@ -7,20 +7,35 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 )
 
-// A Fault is one trouble that the lab can make, in one file, faults/ID.yaml. It is written from a public source's text about
+// Kind is what a fault is for, and the directory that its file is in.
+type Kind string
+
+// The kinds, in the order of the score.
+const (
+	Faults  Kind = "faults"  // one trouble each; most were there when the playbooks were written, which is why there is
+	Frozen  Kind = "frozen"  // more of them, written last by somebody who had not read the library, and never changed since
+	Doubles Kind = "doubles" // two troubles at once that have nothing to do with each other
+	Decoys  Kind = "decoys"  // healthy hosts that look sick
+	Scenes  Kind = "scenes"  // not scored: so that a playbook has a host from life
+)
+
+var kinds = []Kind{Faults, Frozen, Doubles, Decoys, Scenes}
+
+// A Fault is one trouble that the lab can make, in one file, KIND/ID.yaml. It is written from a public source's text about
 // the trouble, before the playbook that answers it, so that the score measures knowledge and not memory.
 type Fault struct {
+	Kind   Kind   `yaml:"-"`
 	ID     string `yaml:"id"`
 	Title  string `yaml:"title"`
 	Source string `yaml:"source"` // where the trouble is described: a URL
 	Says   string `yaml:"says"`   // what the source says of it, in our words
-	// Expect is the finding that must come first, as PLAYBOOK or PLAYBOOK/OBJECT; or "nothing": no finding above info.
-	Expect string `yaml:"expect"`
+	Expect Expect `yaml:"expect"`
 	// Machine is Container, or VM if the fault needs a kernel of its own.
 	Machine string `yaml:"machine"`
 	// Needs are paths that must exist on the host. Where a kernel lacks one the fault is skipped.
@@ -36,8 +51,26 @@ type Fault struct {
 	Clear  Script `yaml:"clear"`
 }
 
+// Expect is the finding that must come first, as PLAYBOOK or PLAYBOOK/OBJECT; several, that must come first in any order; or
+// Nothing: no finding above info.
+type Expect []string
+
 // Nothing is what a host without trouble is expected to show.
 const Nothing = "nothing"
+
+// UnmarshalYAML takes one text or a list.
+func (e *Expect) UnmarshalYAML(unmarshal func(any) error) error {
+	var one string
+	if err := unmarshal(&one); err == nil {
+		*e = Expect{one}
+		return nil
+	}
+	return unmarshal((*[]string)(e))
+}
+
+func (e Expect) String() string { return strings.Join(e, " and ") }
+
+func (e Expect) nothing() bool { return len(e) == 1 && e[0] == Nothing }
 
 // Script is shell text, and where it runs: inHost or atGateway.
 type Script struct {
@@ -62,31 +95,39 @@ func (s *Script) UnmarshalYAML(unmarshal func(any) error) error {
 	return nil
 }
 
-// LoadFaults reads every file in dir, sorted by name, and reports all that is wrong with any of them.
-func LoadFaults(dir string) ([]Fault, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
-	if err != nil {
-		return nil, err
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("no faults in %s", dir)
-	}
+// LoadFaults reads every fault of the kinds, each kind sorted by name, and reports all that is wrong with any of them.
+func LoadFaults(dir string, kinds ...Kind) ([]Fault, error) {
 	var faults []Fault
 	var errs []error
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+	at := map[string]string{}
+	for _, kind := range kinds {
+		files, err := filepath.Glob(filepath.Join(dir, string(kind), "*.yaml"))
+		errs = append(errs, err)
+		for _, file := range files {
+			f, err := loadFault(kind, file)
+			if err == nil && at[f.ID] != "" {
+				err = fmt.Errorf("there is %s already", at[f.ID])
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", file, err))
+				continue
+			}
+			at[f.ID] = file
+			faults = append(faults, f)
 		}
-		f, err := ParseFault(strings.TrimSuffix(filepath.Base(file), ".yaml"), text)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", file, err))
-			continue
-		}
-		faults = append(faults, f)
+	}
+	if len(faults) == 0 {
+		errs = append(errs, fmt.Errorf("no faults in %s", dir))
 	}
 	return faults, errors.Join(errs...)
+}
+
+func loadFault(kind Kind, file string) (Fault, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return Fault{}, err
+	}
+	return ParseFault(kind, strings.TrimSuffix(filepath.Base(file), ".yaml"), text)
 }
 
 var (
@@ -95,9 +136,9 @@ var (
 )
 
 // ParseFault reads the fault in the file called id, and reports all that is wrong with it at once.
-func ParseFault(id string, text []byte) (Fault, error) {
+func ParseFault(kind Kind, id string, text []byte) (Fault, error) {
 	f := Fault{
-		Machine: Container, Setup: Script{Where: inHost},
+		Kind: kind, Machine: Container, Setup: Script{Where: inHost},
 		Healthy: Script{Where: atGateway}, Broken: Script{Where: atGateway},
 		Inject: Script{Where: inHost}, Clear: Script{Where: inHost},
 	}
@@ -121,8 +162,8 @@ func ParseFault(id string, text []byte) (Fault, error) {
 	if f.Says == "" {
 		wrong("says: tell what the source says of the trouble")
 	}
-	if !expectPattern.MatchString(f.Expect) {
-		wrong("expect: %q is neither PLAYBOOK, PLAYBOOK/OBJECT nor %q", f.Expect, Nothing)
+	if problem := f.Expect.problem(kind); problem != "" {
+		wrong("expect: %s", problem)
 	}
 	if f.Machine != Container && f.Machine != VM {
 		wrong("machine: %q is neither %s nor %s", f.Machine, Container, VM)
@@ -133,9 +174,29 @@ func ParseFault(id string, text []byte) (Fault, error) {
 		}
 	}
 	for name, s := range map[string]Script{"inject": f.Inject, "broken": f.Broken, "clear": f.Clear} {
-		if strings.TrimSpace(s.Text) == "" && !(f.Expect == Nothing) {
+		if strings.TrimSpace(s.Text) == "" && kind != Decoys {
 			wrong("%s: missing", name)
 		}
 	}
 	return f, errors.Join(errs...)
+}
+
+// problem says why this cannot be expected of such a fault, or nothing.
+func (e Expect) problem(kind Kind) string {
+	for _, finding := range e {
+		if !expectPattern.MatchString(finding) {
+			return fmt.Sprintf("%q is neither PLAYBOOK, PLAYBOOK/OBJECT nor %q", finding, Nothing)
+		}
+	}
+	switch {
+	case kind == Decoys && !e.nothing():
+		return fmt.Sprintf("a decoy is healthy: %q", Nothing)
+	case kind != Decoys && slices.Contains(e, Nothing):
+		return "a host where nothing should be found is one of the decoys"
+	case kind == Doubles && len(e) < 2:
+		return "two troubles at once are a list of two findings"
+	case kind != Doubles && len(e) != 1:
+		return "one finding, unless it is one of the doubles"
+	}
+	return ""
 }

@@ -20,7 +20,7 @@ type Lab struct {
 // Try boots a host and makes, diagnoses and clears one fault on it.
 func (l *Lab) Try(ctx context.Context, f Fault) Trial {
 	start := time.Now()
-	t := Trial{Fault: f.ID, Expect: f.Expect}
+	t := Trial{Fault: f.ID, Kind: f.Kind, Expect: f.Expect}
 	h, err := l.Boot(ctx, f.Machine)
 	switch {
 	case errors.Is(err, errNoMachine):

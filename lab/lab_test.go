@@ -57,7 +57,7 @@ func openLab(t *testing.T) Image {
 // a healthy host.
 func TestFaults(t *testing.T) {
 	image := openLab(t)
-	faults, err := LoadFaults("faults")
+	faults, err := LoadFaults(".", kinds...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestFaults(t *testing.T) {
 // TestTraceIsSeen holds the lab to its own promise: a fault that is not cleared wholly fails, though the host is healthy.
 func TestTraceIsSeen(t *testing.T) {
 	lab := &Lab{Image: openLab(t), OracleOnly: true}
-	f, err := ParseFault("untidy", []byte(`id: untidy
+	f, err := ParseFault(Faults, "untidy", []byte(`id: untidy
 title: sshd was stopped and a file left behind
 source: https://example.org/
 says: This one is the lab's own.
@@ -220,16 +220,16 @@ func traces(t *testing.T, group string, pids [][]string) (found []string) {
 
 // TestFaultFiles holds what is written down about faults to its form; the lab itself needs a machine that can have one.
 func TestFaultFiles(t *testing.T) {
-	faults, err := LoadFaults("faults")
+	faults, err := LoadFaults(".", kinds...)
 	if err != nil {
 		t.Error(err)
 	}
-	count := map[bool]int{}
+	count := map[Kind]int{}
 	for _, f := range faults {
-		count[f.Expect == Nothing]++
+		count[f.Kind]++
 	}
-	if count[false] < 20 || count[true] < 2 {
-		t.Errorf("%d faults and %d hosts without one: the score promises 20 and 2", count[false], count[true])
+	if count[Faults] < 20 || count[Decoys] < 2 {
+		t.Errorf("%d faults and %d decoys: the score promises 20 and 2", count[Faults], count[Decoys])
 	}
 }
 
@@ -243,7 +243,7 @@ inject: touch /a
 broken: host test -e /a
 clear: {gateway: host rm /a}
 `
-	f, err := ParseFault("disk-full", []byte(valid))
+	f, err := ParseFault(Faults, "disk-full", []byte(valid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,6 +259,9 @@ clear: {gateway: host rm /a}
 		{"source: https://example.org/disk", "source:", "source: "},
 		{"says: Disks fill.", "", "says: tell"},
 		{"expect: filesystem-full//data", "expect: Full", `expect: "Full" is neither`},
+		{"expect: filesystem-full//data", "expect: nothing", "is one of the decoys"},
+		{"expect: filesystem-full//data", "expect: [filesystem-full, inodes-full]", "expect: one finding"},
+		{"expect: filesystem-full//data", "expect: {a: b}", "expect"},
 		{"inject: touch /a", "", "inject: missing"},
 		{"inject: touch /a", "injekt: touch /a", "injekt"},
 		{"clear: {gateway: host rm /a}", "clear: {moon: rm}", "has one key, host or gateway"},
@@ -268,7 +271,7 @@ clear: {gateway: host rm /a}
 		{"says:", "needs: [proc/sys]\nsays:", `needs: "proc/sys" is not an absolute path`},
 		{"id: disk-full", "id: disk-full\nid: disk-full", "id"},
 	} {
-		_, err := ParseFault("disk-full", []byte(strings.Replace(valid, row.from, row.to, 1)))
+		_, err := ParseFault(Faults, "disk-full", []byte(strings.Replace(valid, row.from, row.to, 1)))
 		if err == nil || !strings.Contains(err.Error(), row.problem) {
 			t.Errorf("%q for %q: got %v, want %q", row.to, row.from, err, row.problem)
 		}
@@ -287,7 +290,13 @@ func TestJudge(t *testing.T) {
 		{"a/x", "warning b, warning a/x", InThree},
 		{"a", "warning b, warning c, warning d, warning a", Wrong},
 		{"a", "warning b", Wrong},
+		{"a", "info b", Missed},
 		{"a", "", Missed},
+		{"a b/x", "warning b/x, info a", First},
+		{"a b", "warning b, warning c, warning a", InThree},
+		{"a b", "warning b, warning c, warning d, warning a", Wrong},
+		{"a b", "warning b", Wrong},
+		{"a b", "", Missed},
 		{Nothing, "", First},
 		{Nothing, "info a", First},
 		{Nothing, "info a, warning b", Wrong},
@@ -299,7 +308,7 @@ func TestJudge(t *testing.T) {
 				findings = append(findings, Finding{Playbook: playbook, Object: object, Severity: severity})
 			}
 		}
-		if got := judge(row.expect, findings); got != row.want {
+		if got := judge(strings.Fields(row.expect), findings); got != row.want {
 			t.Errorf("expected %s, found %q: %s, want %s", row.expect, row.findings, got, row.want)
 		}
 	}
@@ -312,17 +321,40 @@ func TestDifference(t *testing.T) {
 }
 
 func TestTable(t *testing.T) {
+	trials := []Trial{{Kind: Faults, Outcome: First}, {Kind: Faults, Outcome: Skipped}, {Kind: Scenes, Outcome: Missed}}
 	var out strings.Builder
-	if table(&out, []Trial{{Fault: "a", Outcome: First}, {Fault: "b", Outcome: Skipped}}) != true {
-		t.Error("a right answer and a skipped fault are no failure")
-	}
-	for _, o := range []Outcome{InThree, Wrong, Missed, Failed} {
-		if table(io.Discard, []Trial{{Fault: "a", Outcome: First}, {Fault: "b", Outcome: o}}) {
-			t.Errorf("%s is a failure", o)
-		}
+	if table(&out, trials) != true {
+		t.Error("a right answer, a skipped fault and what is not scored are no failure")
 	}
 	if text := out.String(); !strings.Contains(text, "2 faults: 1 first 1 skipped") {
 		t.Error(text)
+	}
+	for _, o := range []Outcome{InThree, Wrong, Missed, Failed} {
+		if table(io.Discard, append(trials, Trial{Kind: Frozen, Outcome: o})) {
+			t.Errorf("%s is a failure", o)
+		}
+	}
+}
+
+// TestExpectByKind: what a file may expect depends on its directory.
+func TestExpectByKind(t *testing.T) {
+	for _, row := range []struct {
+		kind   Kind
+		expect Expect
+		want   string
+	}{
+		{Doubles, Expect{"a", "b/x"}, ""},
+		{Doubles, Expect{"a"}, "a list of two"},
+		{Doubles, Expect{"a", Nothing}, "one of the decoys"},
+		{Decoys, Expect{Nothing}, ""},
+		{Decoys, Expect{"a"}, "a decoy is healthy"},
+		{Frozen, Expect{"a"}, ""},
+		{Scenes, Expect{Nothing}, "one of the decoys"},
+		{Faults, nil, "one finding"},
+	} {
+		if got := row.expect.problem(row.kind); !strings.Contains(got, row.want) || (got == "") != (row.want == "") {
+			t.Errorf("%s in %s: %q, want %q", row.expect, row.kind, got, row.want)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 )
@@ -38,7 +39,8 @@ func exit(err error) {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
-	faultsDir := flags.String("faults", "lab/faults", "`directory` with the faults")
+	dir := flags.String("dir", "lab", "`directory` with a directory for each kind of fault")
+	kind := flags.String("kind", "", "only these kinds of faults, a `list` with commas (default: all)")
 	only := flags.String("run", "", "only faults whose id matches this `regexp`")
 	oracleOnly := flags.Bool("oracle-only", false, "inject and clear without a diagnosis: do the oracles see each fault come and go?")
 	parallel := flags.Int("parallel", 2, "hosts at once")
@@ -52,6 +54,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	pattern, err := regexp.Compile(*only)
 	if err != nil {
 		return fmt.Errorf("-run: %w", err)
+	}
+	chosenKinds, err := parseKinds(*kind)
+	if err != nil {
+		return err
 	}
 	if err := Possible(); err != nil {
 		return err
@@ -73,7 +79,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if *shell {
 		return lab.Shell(ctx)
 	}
-	all, err := LoadFaults(*faultsDir)
+	all, err := LoadFaults(*dir, chosenKinds...)
 	if err != nil {
 		return err
 	}
@@ -109,29 +115,65 @@ func build(ctx context.Context, file string) error {
 	return nil
 }
 
-// table prints the trials and reports whether all are as they should be.
+// table prints the trials and reports whether all that count are as they should be.
 func table(out io.Writer, trials []Trial) bool {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "FAULT\tOUTCOME\tDIAGNOSIS\tTOTAL\tFIRST FINDING")
-	count := map[Outcome]int{}
 	for _, t := range trials {
-		count[t.Outcome]++
 		first := t.Note
 		if len(t.Findings) > 0 && t.Outcome != Failed {
 			first = t.Findings[0].String()
 			if t.Outcome != First {
-				first += ", expected " + t.Expect
+				first += ", expected " + t.Expect.String()
 			}
 		}
 		fmt.Fprintf(w, "%s\t%s\t%.1f s\t%.1f s\t%s\n", t.Fault, t.Outcome, t.Seconds, t.Total, lastLines(first, 12))
 	}
 	w.Flush()
-	fmt.Fprintf(out, "%d faults:", len(trials))
-	for _, o := range []Outcome{First, InThree, Wrong, Missed, Shown, Skipped, Failed} {
-		if count[o] > 0 {
-			fmt.Fprintf(out, " %d %s", count[o], o)
+	right := true
+	for _, kind := range kinds {
+		count, all := tally(trials, kind)
+		if all == 0 {
+			continue
+		}
+		fmt.Fprintf(out, "%d %s:", all, kind)
+		for _, o := range outcomes {
+			if count[o] > 0 {
+				fmt.Fprintf(out, " %d %s", count[o], o)
+			}
+		}
+		fmt.Fprintln(out)
+		if kind == Scenes {
+			all -= count[InThree] + count[Wrong] + count[Missed]
+		}
+		right = right && count[First]+count[Shown]+count[Skipped] == all
+	}
+	return right
+}
+
+// tally counts the outcomes of one kind, and its trials.
+func tally(trials []Trial, kind Kind) (count map[Outcome]int, all int) {
+	count = map[Outcome]int{}
+	for _, t := range trials {
+		if t.Kind == kind {
+			count[t.Outcome]++
+			all++
 		}
 	}
-	fmt.Fprintln(out)
-	return count[First]+count[Shown]+count[Skipped] == len(trials)
+	return count, all
+}
+
+// parseKinds reads a list with commas; an empty one means all.
+func parseKinds(list string) ([]Kind, error) {
+	if list == "" {
+		return kinds, nil
+	}
+	var chosen []Kind
+	for name := range strings.SplitSeq(list, ",") {
+		if !slices.Contains(kinds, Kind(name)) {
+			return nil, fmt.Errorf("-kind: %q is none of %v", name, kinds)
+		}
+		chosen = append(chosen, Kind(name))
+	}
+	return chosen, nil
 }

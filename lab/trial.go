@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,18 +18,21 @@ type Outcome string
 // The outcomes, best first.
 const (
 	First   Outcome = "first"   // what was expected is the first finding; or nothing was expected and nothing above info found
-	InThree Outcome = "third"   // it is the second or third
-	Wrong   Outcome = "wrong"   // other findings, at best this one further down
-	Missed  Outcome = "missed"  // no findings at all
+	InThree Outcome = "third"   // it is among the first three
+	Wrong   Outcome = "wrong"   // other findings at warning or above; at best what was expected is further down
+	Missed  Outcome = "missed"  // neither what was expected nor anything else above info, or no answer at all
 	Shown   Outcome = "shown"   // -oracle-only: the fault came and went as the oracle should see it
-	Skipped Outcome = "skipped" // this kernel lacks what the fault needs
-	Failed  Outcome = "failed"  // the lab or hostmend itself failed
+	Skipped Outcome = "skipped" // this machine lacks what the fault needs
+	Failed  Outcome = "failed"  // the lab itself failed, or the fault broke the host beyond use: says nothing of hostmend
 )
+
+var outcomes = []Outcome{First, InThree, Wrong, Missed, Shown, Skipped, Failed}
 
 // Trial is one fault's row in the score.
 type Trial struct {
 	Fault    string    `json:"fault"`
-	Expect   string    `json:"expect"`
+	Kind     Kind      `json:"kind"`
+	Expect   Expect    `json:"expect"`
 	Outcome  Outcome   `json:"outcome"`
 	Findings []Finding `json:"findings,omitempty"`
 	Exit     int       `json:"exit,omitempty"`
@@ -52,6 +56,9 @@ func (f Finding) String() string {
 	}
 	return f.Playbook + "/" + f.Object
 }
+
+// alarm: it is at warning or above.
+func (f Finding) alarm() bool { return f.Severity != "info" }
 
 // try makes a fault on a host that was just booted, has it diagnosed unless oracleOnly, and clears it.
 func try(ctx context.Context, h Host, f Fault, oracleOnly bool, t *Trial) error {
@@ -103,10 +110,6 @@ func breakAndLook(ctx context.Context, h Host, f Fault, oracleOnly bool, t *Tria
 	if err := diagnose(ctx, h, t); err != nil {
 		return err
 	}
-	t.Outcome = judge(f.Expect, t.Findings)
-	if t.Outcome == First {
-		t.Output = ""
-	}
 	if err := broken(); err != nil {
 		return fmt.Errorf("the trouble did not last through the diagnosis: %w", err)
 	}
@@ -138,53 +141,82 @@ func healthyFor(ctx context.Context, h Host, f Fault) error {
 	return err
 }
 
-// diagnose runs hostmend inside the host.
+// diagnose runs hostmend inside the host and judges its answer. It is no failure of the lab if hostmend gives none while the
+// host still runs programs.
 func diagnose(ctx context.Context, h Host, t *Trial) error {
+	start := time.Now()
+	err := ask(ctx, h, t)
+	t.Seconds = time.Since(start).Seconds()
+	if err != nil {
+		const cannotRun = 126 // or 127: env's answers for a program that does not start
+		if other := alive(ctx, h); other != nil || t.Exit == cannotRun || t.Exit == cannotRun+1 {
+			return fmt.Errorf("hostmend cannot run on this host: %w", errors.Join(err, other))
+		}
+		t.Outcome, t.Note = Missed, "hostmend: "+err.Error()
+		return nil
+	}
+	if t.Outcome = judge(t.Expect, t.Findings); t.Outcome == First {
+		t.Output = ""
+	}
+	return nil
+}
+
+// alive is nil if the host still runs programs.
+func alive(ctx context.Context, h Host) error {
+	_, err := Script{Where: inHost, Text: ":"}.Run(ctx, h)
+	if err != nil {
+		err = fmt.Errorf("nothing else runs there either: %w", err)
+	}
+	return err
+}
+
+// ask runs hostmend inside the host and reads its answer.
+func ask(ctx context.Context, h Host, t *Trial) error {
 	ctx, cancel := context.WithTimeout(ctx, scriptTimeout)
 	defer cancel()
 	cmd := h.Command(ctx, "hostmend", "diagnose", "-o", "json")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	start := time.Now()
 	err := cmd.Run()
-	t.Seconds = time.Since(start).Seconds()
 	t.Exit, t.Output = cmd.ProcessState.ExitCode(), stdout.String()
 	if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || t.Exit != 1 && t.Exit != 4) {
-		return fmt.Errorf("hostmend: %w: %s", err, lastLines(stderr.String(), 5))
+		return fmt.Errorf("%w: %s", err, lastLines(stderr.String(), 5))
 	}
 	var diagnosis struct {
 		Findings []Finding `json:"findings"`
 	}
 	if err := json.Unmarshal(stdout.Bytes(), &diagnosis); err != nil {
-		return fmt.Errorf("hostmend's JSON: %w", err)
+		return fmt.Errorf("reading its JSON: %w", err)
 	}
 	t.Findings = diagnosis.Findings
 	return nil
 }
 
 // judge compares findings, most important first, with what was expected.
-func judge(expect string, findings []Finding) Outcome {
-	if expect == Nothing {
-		for _, f := range findings {
-			if f.Severity != "info" {
-				return Wrong
-			}
+func judge(expect Expect, findings []Finding) Outcome {
+	alarm := slices.ContainsFunc(findings, Finding.alarm)
+	if expect.nothing() {
+		if alarm {
+			return Wrong
 		}
 		return First
 	}
-	for i, f := range findings {
-		if f.Playbook == expect || f.String() == expect {
-			switch {
-			case i == 0:
-				return First
-			case i < 3:
-				return InThree
-			}
+	last := 0 // the place of the last that was expected
+	for _, want := range expect {
+		i := slices.IndexFunc(findings, func(f Finding) bool { return f.Playbook == want || f.String() == want })
+		switch {
+		case i < 0 && alarm:
 			return Wrong
+		case i < 0:
+			return Missed
 		}
+		last = max(last, i+1)
 	}
-	if len(findings) == 0 {
-		return Missed
+	switch {
+	case last <= len(expect):
+		return First
+	case last <= 3:
+		return InThree
 	}
 	return Wrong
 }
