@@ -596,7 +596,12 @@ var patterns = []pattern{
 	{"provider token", hintToken, regexp.MustCompile(`\b(?:(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}|AKID[A-Za-z0-9]{13,}|LTAI[A-Za-z0-9]{8,}|(?:STS|TMP)\.[A-Za-z0-9]{12,}|AIza[A-Za-z0-9_-]{30,}|` +
 		`gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|xox[abeoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|` +
 		`sk-[A-Za-z0-9_-]{16,}|[sr]k_(?:live|test)_[A-Za-z0-9]{10,}|npm_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,}|hvs\.[A-Za-z0-9_-]{16,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|` +
-		`dop_v1_[a-f0-9]{20,}|pypi-[A-Za-z0-9_-]{20,}|ya29\.[A-Za-z0-9_-]{16,}|sq0[a-z]{3}-[A-Za-z0-9_-]{16,})|AGE-SECRET-KEY-1[A-Z0-9]+`), nil},
+		`dop_v1_[a-f0-9]{20,}|pypi-[A-Za-z0-9_-]{20,}|ya29\.[A-Za-z0-9_-]{16,}|sq0[a-z]{3}-[A-Za-z0-9_-]{16,})|AGE-SECRET-KEY-1[A-Z0-9]+`), func(g []string) string {
+		if strings.HasPrefix(g[0], "sk-ssh-") || strings.HasPrefix(g[0], "sk-ecdsa-") {
+			return g[0] // a kind of SSH key: `sshd -T` lists ten
+		}
+		return gone
+	}},
 	{"password hash", hintHash, regexp.MustCompile(`(\$(?:1|2[abxy]?|5|6|7|y|gy|md5|sha1|apr1|P|H|S|argon2(?:id|i|d)|scrypt|pbkdf2[a-z0-9-]*)\$|\{(?:S?SHA[0-9]*|SMD5|CRYPT)\})([^\s:,;"'<]{8,})`), func(g []string) string {
 		return g[1] + gone
 	}},

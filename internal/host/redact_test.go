@@ -57,6 +57,8 @@ func TestRedactText(t *testing.T) {
 		{"Alibaba", joined("id LT", "AI5tQnKn1abcdefghijkl"), `id <redacted>`},
 		{"STS", joined("ST", "S.NTabcdefghijklmnopqrstuv"), `<redacted>`},
 		{"GitHub", joined("gh", "p_0123456789abcdefghij0123456789abcdef"), `<redacted>`},
+		{"kinds of SSH keys", `sk-ssh-ed25519-cert-v01@openssh.com,sk-ecdsa-sha2-nistp256@openssh.com`, `sk-ssh-ed25519-cert-v01@openssh.com,sk-ecdsa-sha2-nistp256@openssh.com`},
+		{"OpenAI", joined("sk", "-proj-0123456789abcdefghij"), `<redacted>`},
 		{"crypt", `hash $6$salt$abcdefghijk/.ABC and more`, `hash $6$<redacted> and more`},
 		{"bcrypt", `bob:$2y$10$abcdefghijklmnopqrstuv`, `bob:$2y$<redacted>`},
 		{"LDAP", `userPassword {SSHA}abcdefghijklmnop`, `userPassword {SSHA}<redacted>`},
