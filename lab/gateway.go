@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -22,7 +23,8 @@ import (
 const (
 	hostAddr     = "172.16.0.10"
 	gatewayAddr  = "172.16.0.253"
-	clientAddr   = "203.0.113.10" // TEST-NET-3, RFC 5737
+	hostMAC      = "00:16:3e:00:00:10" // Alibaba Cloud's prefix
+	clientAddr   = "203.0.113.10"      // TEST-NET-3, RFC 5737
 	metadataAddr = "100.100.100.200"
 	ntpAddr      = "100.100.61.88"
 	ntpName      = "ntp.cloud.aliyuncs.com."
@@ -38,7 +40,7 @@ const roleEnv = "HOSTMEND_LAB_GATEWAY_OF"
 func serveGateway(ctx context.Context, launcher string) error {
 	cable := []string{
 		"link set lo up",
-		"link add lab0 type veth peer name eth0 netns " + launcher,
+		"link add lab0 type veth peer name eth0 address " + hostMAC + " netns " + launcher,
 		"addr add " + gatewayAddr + "/24 dev lab0",
 	}
 	for _, addr := range append([]string{clientAddr, metadataAddr, ntpAddr}, resolverAddrs...) {
@@ -50,15 +52,9 @@ func serveGateway(ctx context.Context, launcher string) error {
 	failed := make(chan error)
 	var listen net.ListenConfig
 	for _, addr := range resolverAddrs {
-		for _, network := range []string{"udp", "tcp"} {
-			server := &dns.Server{Addr: addr + ":53", Net: network, Handler: dns.HandlerFunc(resolve)}
-			started := make(chan struct{})
-			server.NotifyStartedFunc = func() { close(started) }
-			go func() { failed <- server.ListenAndServe() }()
-			select {
-			case <-started:
-			case err := <-failed:
-				return fmt.Errorf("serving DNS: %w", err)
+		for port, answer := range nameServers {
+			if err := serveNames(addr+port, answer, failed); err != nil {
+				return err
 			}
 		}
 	}
@@ -66,7 +62,7 @@ func serveGateway(ctx context.Context, launcher string) error {
 	if err != nil {
 		return fmt.Errorf("serving metadata: %w", err)
 	}
-	go func() { failed <- http.Serve(metadata, http.HandlerFunc(serveMetadata)) }()
+	go func() { failed <- http.Serve(metadata, newMetadata()) }()
 	clock, err := listen.ListenPacket(ctx, "udp", ntpAddr+":123")
 	if err != nil {
 		return fmt.Errorf("serving time: %w", err)
@@ -89,55 +85,117 @@ func ipBatch(ip *exec.Cmd, lines ...string) error {
 	return nil
 }
 
-// resolve answers every question for an address, so that whatever name a host asks for exists: the time server's name with
-// the time server, others with the client's address.
-func resolve(w dns.ResponseWriter, q *dns.Msg) {
-	m := new(dns.Msg)
-	m.SetReply(q)
-	m.RecursionAvailable = true
-	for _, question := range q.Question {
-		if question.Qtype == dns.TypeA {
-			addr := clientAddr
-			if strings.EqualFold(question.Name, ntpName) {
-				addr = ntpAddr
-			}
-			m.Answer = append(m.Answer, &dns.A{
-				Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60},
-				A:   net.ParseIP(addr),
-			})
-		}
-	}
-	_ = w.WriteMsg(m)
+// nameServers are what each resolver's address offers: the real one, and at ports of their own such as are sick in some way. A fault
+// leads questions there: nft add rule … ip daddr 100.100.2.136 udp dport 53 dnat to 100.100.2.136:5303.
+var nameServers = map[string]func(q dns.Question) (rcode int, addr string){
+	":53":   resolve,
+	":5302": func(dns.Question) (int, string) { return dns.RcodeServerFailure, "" },
+	":5303": func(dns.Question) (int, string) { return dns.RcodeNameError, "" },
+	":5305": func(dns.Question) (int, string) { return dns.RcodeRefused, "" },
+	":5300": func(dns.Question) (int, string) { return dns.RcodeSuccess, "192.0.2.80" }, // one address for whatever name
 }
 
-// serveMetadata answers like an instance's metadata service: plain text under /latest/meta-data/, tokens for the hardened mode.
-func serveMetadata(w http.ResponseWriter, r *http.Request) {
-	items := map[string]string{
-		"":                         "dns-conf/\nhostname\ninstance-id\nntp-conf/\nprivate-ipv4\nregion-id\nzone-id",
-		"hostname":                 "web-1",
-		"instance-id":              "i-bp1lab0000000000000",
-		"instance/instance-type":   "ecs.g7.large",
-		"mac":                      "00:16:3e:00:00:10",
-		"network/interfaces/macs/": "00:16:3e:00:00:10/",
-		"network/interfaces/macs/00:16:3e:00:00:10/primary-ip-address": hostAddr,
-		"network/interfaces/macs/00:16:3e:00:00:10/netmask":            "255.255.255.0",
-		"network/interfaces/macs/00:16:3e:00:00:10/gateway":            gatewayAddr,
-		"dns-conf/nameservers":                                         strings.Join(resolverAddrs, "\n"),
-		"ntp-conf/ntp-servers":                                         strings.TrimSuffix(ntpName, "."),
-		"private-ipv4":                                                 hostAddr,
-		"region-id":                                                    "cn-hangzhou",
-		"zone-id":                                                      "cn-hangzhou-h",
+// serveNames starts a name server and returns once it serves.
+func serveNames(addr string, answer func(dns.Question) (int, string), failed chan<- error) error {
+	handle := func(w dns.ResponseWriter, q *dns.Msg) {
+		if len(q.Question) != 1 || inZone(q.Question[0].Name, silentZone) {
+			return
+		}
+		m, question := new(dns.Msg), q.Question[0]
+		rcode, a := answer(question)
+		m.SetRcode(q, rcode)
+		m.RecursionAvailable = true
+		if a != "" && question.Qtype == dns.TypeA {
+			m.Answer = append(m.Answer, &dns.A{
+				Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60},
+				A:   net.ParseIP(a),
+			})
+		}
+		_ = w.WriteMsg(m)
 	}
+	for _, network := range []string{"udp", "tcp"} {
+		ended, started := make(chan error, 1), make(chan struct{})
+		server := &dns.Server{Addr: addr, Net: network, Handler: dns.HandlerFunc(handle), NotifyStartedFunc: func() { close(started) }}
+		go func() { ended <- server.ListenAndServe() }()
+		select {
+		case <-started:
+			go func() { failed <- <-ended }()
+		case err := <-ended:
+			return fmt.Errorf("serving DNS: %w", err)
+		}
+	}
+	return nil
+}
+
+// silentZone is one whose name servers are gone: a recursive server that is asked for it has nothing to say for many seconds.
+const silentZone = "silent.example."
+
+func inZone(name, zone string) bool {
+	return strings.HasSuffix("."+strings.ToLower(name), "."+zone)
+}
+
+// resolve knows every name that has a dot and is not reserved (RFC 6761): the time server's with the time server's address, others
+// with the client's.
+func resolve(q dns.Question) (rcode int, addr string) {
+	switch {
+	case q.Name == ".":
+		return dns.RcodeSuccess, ""
+	case dns.CountLabel(q.Name) == 1 || inZone(q.Name, "invalid."):
+		return dns.RcodeNameError, ""
+	case strings.EqualFold(q.Name, ntpName):
+		return dns.RcodeSuccess, ntpAddr
+	}
+	return dns.RcodeSuccess, clientAddr
+}
+
+// metadata answers like an instance's metadata service: plain text under /latest/meta-data/, tokens for the hardened mode. A PUT from
+// the gateway's side sets an item, by which a fault changes what the cloud says of the host.
+type metadata struct {
+	mu    sync.Mutex
+	items map[string]string
+}
+
+func newMetadata() *metadata {
+	nic := "network/interfaces/macs/" + hostMAC + "/"
+	return &metadata{items: map[string]string{
+		"":                           "dns-conf/\nhostname\ninstance-id\nmac\nnetwork/\nntp-conf/\nprivate-ipv4\nregion-id\nzone-id",
+		"hostname":                   "web-1",
+		"instance-id":                "i-bp1lab0000000000000",
+		"instance/instance-type":     "ecs.g7.large",
+		"mac":                        hostMAC,
+		"network/interfaces/macs/":   hostMAC + "/",
+		nic + "network-interface-id": "eni-bp1lab0000000000000",
+		nic + "primary-ip-address":   hostAddr,
+		nic + "private-ipv4s":        `["` + hostAddr + `"]`,
+		nic + "netmask":              "255.255.255.0",
+		nic + "vswitch-cidr-block":   "172.16.0.0/24",
+		nic + "gateway":              gatewayAddr,
+		"dns-conf/nameservers":       strings.Join(resolverAddrs, "\n"),
+		"ntp-conf/ntp-servers":       strings.TrimSuffix(ntpName, "."),
+		"private-ipv4":               hostAddr,
+		"region-id":                  "cn-hangzhou",
+		"zone-id":                    "cn-hangzhou-h",
+	}}
+}
+
+func (m *metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPut && r.URL.Path == "/latest/api/token" {
 		fmt.Fprint(w, "lab-token")
 		return
 	}
-	item, ok := items[strings.TrimPrefix(r.URL.Path, "/latest/meta-data/")]
-	if !ok {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name := strings.TrimPrefix(r.URL.Path, "/latest/meta-data/")
+	item, ok := m.items[name]
+	switch {
+	case r.Method == http.MethodPut && !strings.HasPrefix(r.RemoteAddr, hostAddr+":"):
+		value, _ := io.ReadAll(r.Body)
+		m.items[name] = string(value)
+	case ok:
+		fmt.Fprint(w, item)
+	default:
 		http.NotFound(w, r)
-		return
 	}
-	fmt.Fprint(w, item)
 }
 
 // serveTime is a stratum 2 time server with the machine's own clock (RFC 5905, figure 8).

@@ -25,3 +25,15 @@ fails() {
   fi
 }
 
+
+# metadata ITEM VALUE makes the cloud's metadata service say something else of the host.
+metadata() { curl --silent --fail --noproxy '*' --max-time 2 --request PUT --data-binary "$2" "http://100.100.100.200/latest/meta-data/$1"; }
+
+# wrong_names SERVER PORT leads the questions for a name server to one that is sick: 5302 answers SERVFAIL, 5303 NXDOMAIN, 5305 REFUSED,
+# 5300 the same address for every name. right_names ends it.
+wrong_names() {
+  nft add table ip wrong_names
+  nft add chain ip wrong_names prerouting '{ type nat hook prerouting priority -100; }'
+  nft add rule ip wrong_names prerouting ip daddr "$1" meta l4proto '{ tcp, udp }' th dport 53 dnat to "$1:$2"
+}
+right_names() { nft delete table ip wrong_names; }
