@@ -63,7 +63,7 @@ func OpenImage(ctx context.Context, cache string, progress io.Writer) (Image, er
 	return image, os.Rename(unfinished, image.Root)
 }
 
-// DefaultCache is where images are kept: outside any repository, since one is 300 MB of root-owned files.
+// DefaultCache is where images are kept: outside any repository, since one is 1.3 GB of root-owned files.
 func DefaultCache() string {
 	base := os.Getenv("XDG_CACHE_HOME")
 	if base == "" {

@@ -2,18 +2,31 @@
 # Makes the root file system that every host of the lab is an overlay of: image.sh DIRECTORY KEY.pub
 #
 # A small Debian server doing ordinary work: nginx in front of an application that needs redis and its data disk, sshd with
-# key logins for root and for deploy, cron, chrony. The lab keeps the result in a cache named by the hash of this file.
+# key logins for root and for deploy, cron, chrony. Beside it lie services that only some faults need: none of them starts
+# unless a fault's `setup:` does it. The lab keeps the result in a cache named by the hash of this file.
 set -eu
 root=$1 key=$2
 suite=bookworm
 
+# python3-cffi-backend: debootstrap does not find it for python3-cryptography, which asks for it by a virtual name.
 debootstrap --variant=minbase --include=chrony,cron,curl,dbus,e2fsprogs,ethtool,iproute2,iputils-ping,kmod,libpam-systemd,\
-logrotate,nftables,nginx-light,openssh-server,procps,redis-server,systemd-sysv "$suite" "$root" ${HOSTMEND_LAB_MIRROR:+"$HOSTMEND_LAB_MIRROR"} # else debootstrap's own
+logrotate,nftables,nginx-light,openssh-server,procps,redis-server,systemd-sysv,\
+at,cloud-init,docker.io,haproxy,mariadb-server,postgresql,python3-cffi-backend,rsyslog,systemd-resolved,\
+acl,attr,bind9-dnsutils,busybox-static,conntrack,ipset,iptables,libcap2-bin,lsof,netcat-openbsd,openssl,socat,strace,stress-ng,sudo,util-linux-extra \
+"$suite" "$root" ${HOSTMEND_LAB_MIRROR:+"$HOSTMEND_LAB_MIRROR"} # else debootstrap's own
 
 # Nothing here may reach for the internet, and nobody sits at the console.
 for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer console-getty.service; do
   ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
+
+# For faults only.
+chroot "$root" systemctl disable --quiet atd containerd docker.service docker.socket haproxy mariadb.service mariadb.socket \
+  postgresql rsyslog systemd-resolved
+touch "$root/etc/cloud/cloud-init.disabled"
+mkdir -p "$root/etc/docker" # overlays cannot be stacked on the host's own
+echo '{"bridge": "none", "iptables": false, "ip6tables": false, "storage-driver": "vfs"}' >"$root/etc/docker/daemon.json"
+
 rm -rf "$root/var/cache/apt/archives" "$root/var/lib/apt/lists"
 : >"$root/etc/machine-id" # each host gets its own
 
@@ -35,6 +48,7 @@ rtcsync
 END
 
 # The addresses and options of Alibaba's images.
+rm -f "$root/etc/resolv.conf" # systemd-resolved's link
 cat >"$root/etc/resolv.conf" <<'END'
 options timeout:2 attempts:3 rotate single-request-reopen
 nameserver 100.100.2.136
