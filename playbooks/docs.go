@@ -86,7 +86,7 @@ means: # what it is, and what the host's users feel of it: the same for every ho
   zh: "{MEANING}"
 area: AREA        # %s
 severity: warning # info, warning, critical, or '{condition ? "critical" : "warning"}'
-covers: [doc/%s]  # names in other systems: ecs/…, domain/…, doc/…
+covers: [site/%s] # names in other systems: ecs/…, domain/…, doc/…; site/… is your own
 params:
   limit: {default: 90, min: 50, max: 99, why: ""}
 when: PROBE.FACT >= params.limit

@@ -119,7 +119,7 @@ func keys() []key {
 		{"area", true, "The part of the host that it is about.", schemaEnum(Areas), func(f *form, n *node) { f.area = f.oneOf(n, Areas) }},
 		{"severity", true, `How bad the trouble is for the host's users: critical, warning, info, or {expression}.`, schemaString(), (*form).readSeverity},
 		{"risk", false, "What the fix may do to the host; never below its actions' risk. Required with fix.", schemaEnum(riskNames()), (*form).readRisk},
-		{"covers", false, "What this answers in other systems' vocabularies: ecs/…, domain/…, doc/….", schemaStrings(), func(f *form, n *node) { f.covers = f.readNames(n) }},
+		{"covers", false, "What this answers in other systems' vocabularies, out of the lists in playbooks/library/covers: ecs/…, domain/…, npd/…. Names of a site's own begin with site/.", schemaStrings(), func(f *form, n *node) { f.covers = f.readNames(n) }},
 		{"for_each", false, "{NAME: list}: one finding for each element of the list, which the other expressions know as NAME.", schemaObject(), (*form).readEach},
 		{"params", false, "Numbers or durations that users may set: NAME: {default, min, max, why}.", schemaRef("params"), (*form).readParams},
 		{"let", false, "Names for parts of expressions: NAME: expression.", schemaObject(), (*form).readLet},

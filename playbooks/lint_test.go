@@ -131,3 +131,38 @@ func TestLint(t *testing.T) {
 		}
 	}
 }
+
+// `covers` is held to the lists; a site's own names are free.
+func TestCovers(t *testing.T) {
+	lists := []playbooks.File{
+		{Name: "covers/ecs.yaml", Data: []byte("about: items\nnames:\n  GuestOS.MemUtil: memory is used\n  Instance.NcHang: {what: the host hung, not: nobody inside knows}\n")},
+		{Name: "covers/ecs-item.yaml", Data: []byte("about: items\nnames: {TCPBacklog: {what: queues overflow, see: https://example.com}}\n")},
+	}
+	c, err := playbooks.LoadCovers(lists)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for covers, want := range map[string]string{
+		"ecs/GuestOS.MemUtil, ecs-item/TCPBacklog, site/our-thing": "",
+		"ecs/GuestOS.MemUtill":     `one.yaml:4:10: there is no "ecs/GuestOS.MemUtill" in playbooks/library/covers; did you mean "ecs/GuestOS.MemUtil"?`,
+		"ecs/old/TCPBacklog":       `did you mean "ecs-item/TCPBacklog"?`,
+		"ecs/Instance.NcHang":      "no playbook can answer it: nobody inside knows",
+		"elsewhere/something-else": `there is no "elsewhere/something-else"`,
+	} {
+		text := strings.Replace(simple("one", "conntrack.max > 0", "severity: info"), "[doc/x]", "["+covers+"]", 1)
+		l, err := playbooks.Load([]playbooks.File{{Name: "one.yaml", Data: []byte(text)}}, schema(t), actions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = l.CheckCovers(c)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %q", covers, err, want)
+		}
+	}
+	_, err = playbooks.LoadCovers([]playbooks.File{{Name: "bad.yaml", Data: []byte("about: x\nnames:\n  A: b\n  C: {whta: d}\n  E: [f]\n")}})
+	for _, want := range []string{`bad.yaml:4:7: there is no key "whta"; did you mean "what"?`, "C says not what it is", "here a mapping is wanted, and this is a list"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+}

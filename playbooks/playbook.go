@@ -552,4 +552,4 @@ func (p *playbook) lint(c *compiler) {
 	}
 }
 
-var coversPattern = regexp.MustCompile(`^[a-z]+/\S+$`)
+var coversPattern = regexp.MustCompile(`^[a-z][a-z0-9-]*/\S+$`)

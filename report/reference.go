@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
@@ -88,7 +87,7 @@ func factRows(b *strings.Builder, path string, t *probes.Type, f probes.Field) {
 // cell makes a text fit into a cell of a Markdown table.
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
-// PlaybookReference writes the reference of playbooks in Markdown, by area, and what of other systems' vocabularies they cover.
+// PlaybookReference writes the reference of playbooks in Markdown, by area.
 func PlaybookReference(w io.Writer, list []playbooks.Playbook) error {
 	var b strings.Builder
 	b.WriteString("# Playbooks\n\nWritten by `hostmend playbook docs` from the playbooks themselves.\n")
@@ -105,7 +104,6 @@ func PlaybookReference(w io.Writer, list []playbooks.Playbook) error {
 			playbookEntry(&b, &p)
 		}
 	}
-	coverage(&b, list)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -165,23 +163,6 @@ func inline(s string) string {
 		return "`" + s + "`"
 	}
 	return s
-}
-
-// coverage lists which playbooks answer what other systems name.
-func coverage(b *strings.Builder, list []playbooks.Playbook) {
-	by := map[string][]string{}
-	for _, p := range list {
-		for _, c := range p.Covers {
-			by[c] = append(by[c], p.ID)
-		}
-	}
-	if len(by) == 0 {
-		return
-	}
-	b.WriteString("\n## Coverage\n\nWhat this is called elsewhere: diagnosis items of the cloud (`ecs/`), their domains, and documents.\n\n| Name | Playbooks |\n|---|---|\n")
-	for _, name := range slices.Sorted(maps.Keys(by)) {
-		fmt.Fprintf(b, "| `%s` | %s |\n", name, strings.Join(by[name], ", "))
-	}
 }
 
 // ActionReference writes the reference of what playbooks may name under `fix:` in Markdown.

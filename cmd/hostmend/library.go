@@ -61,8 +61,20 @@ func loadAmong(files, builtin []playbooks.File) (*playbooks.Library, error) {
 // idOf is the id of the playbook in a file.
 func idOf(name string) string { return strings.TrimSuffix(filepath.Base(name), filepath.Ext(name)) }
 
-func builtinFiles() ([]playbooks.File, error) {
-	names, err := fs.Glob(library.FS, "*.yaml")
+// builtinCovers are the names that playbooks may say they cover.
+func builtinCovers() (*playbooks.Covers, error) {
+	files, err := libraryFiles("covers/*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	return playbooks.LoadCovers(files)
+}
+
+func builtinFiles() ([]playbooks.File, error) { return libraryFiles("*.yaml") }
+
+// libraryFiles are the built-in files whose names match.
+func libraryFiles(pattern string) ([]playbooks.File, error) {
+	names, err := fs.Glob(library.FS, pattern)
 	if err != nil {
 		return nil, err
 	}

@@ -43,6 +43,13 @@ func playbookLint(p *program) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			covers, err := builtinCovers()
+			if err != nil {
+				return err
+			}
+			if err := l.CheckCovers(covers); err != nil {
+				return err
+			}
 			_, err = fmt.Fprintf(p.Stdout, "%s, no problems\n", counted(len(l.Playbooks()), "playbook"))
 			return err
 		},

@@ -33,6 +33,11 @@ func TestDocs(t *testing.T) {
 	if err := report.ActionReference(&actions, remediate.Actions()); err != nil {
 		t.Fatal(err)
 	}
+	library, covers := loadLibrary(t), loadCovers(t)
+	var coverage bytes.Buffer
+	if err := report.Coverage(&coverage, covers, library.Playbooks()); err != nil {
+		t.Fatal(err)
+	}
 	pages := []struct {
 		file string
 		text []byte
@@ -40,6 +45,7 @@ func TestDocs(t *testing.T) {
 		{"docs/probes.md", output(t, program, "probe", "docs")},
 		{"docs/playbooks.md", output(t, program, "playbook", "docs")},
 		{"docs/actions.md", actions.Bytes()},
+		{"docs/coverage.md", coverage.Bytes()},
 		{"docs/cli.md", commands(t, program)},
 		{"docs/language.md", playbooks.Reference()},
 		{"docs/schema/playbook.schema.json", playbooks.Schema()},

@@ -14,6 +14,7 @@ import (
 	"github.com/hostmend/hostmend/probes/linux"
 	"github.com/hostmend/hostmend/probes/network"
 	remediate "github.com/hostmend/hostmend/remediate/linux"
+	"github.com/hostmend/hostmend/report"
 )
 
 // hostProbes describes the probes that ask a host.
@@ -37,6 +38,9 @@ func TestLibrary(t *testing.T) {
 			if err := playbooks.RunStory(l, playbooks.File{Name: name, Data: data}); err != nil {
 				t.Error(err)
 			}
+			if p.Means.EN == "" {
+				t.Error("`means` is missing: what is this trouble, and what do users feel of it?")
+			}
 			if len(p.Covers) == 0 {
 				t.Error("`covers` is empty: what does this answer? doc/NAME, and its names in other systems")
 			}
@@ -49,7 +53,26 @@ func TestLibrary(t *testing.T) {
 
 func loadLibrary(t *testing.T) *playbooks.Library {
 	t.Helper()
-	names, err := fs.Glob(library.FS, "*.yaml")
+	l, err := playbooks.Load(libraryFiles(t, "*.yaml"), hostProbes(), remediate.Actions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func loadCovers(t *testing.T) *playbooks.Covers {
+	t.Helper()
+	c, err := playbooks.LoadCovers(libraryFiles(t, "covers/*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// libraryFiles are the library's files whose names match.
+func libraryFiles(t *testing.T, pattern string) []playbooks.File {
+	t.Helper()
+	names, err := fs.Glob(library.FS, pattern)
 	if err != nil || len(names) == 0 {
 		t.Fatal("no playbooks: ", err)
 	}
@@ -61,11 +84,25 @@ func loadLibrary(t *testing.T) *playbooks.Library {
 		}
 		files = append(files, playbooks.File{Name: name, Data: data})
 	}
-	l, err := playbooks.Load(files, hostProbes(), remediate.Actions())
-	if err != nil {
-		t.Fatal(err)
+	return files
+}
+
+// Every name that others give to a trouble has a playbook, or a reason why none can answer it. A name that neither has is open, with a
+// word about what it waits for; one that is answered is not.
+func TestCoverage(t *testing.T) {
+	l, covers := loadLibrary(t), loadCovers(t)
+	if err := l.CheckCovers(covers); err != nil {
+		t.Error(err)
 	}
-	return l
+	answered := report.Answered(l.Playbooks())
+	for _, c := range covers.All() {
+		switch n := len(answered[c.Name]); {
+		case n == 0 && c.Not == "" && c.Open == "":
+			t.Errorf("%s has lost its last playbook: nothing finds that %s", c.Name, c.What)
+		case c.Open != "" && (n > 0 || c.Not != ""):
+			t.Errorf("%s is answered by %v: it is open no longer", c.Name, answered[c.Name])
+		}
+	}
 }
 
 // A host without any network has neither trouble, and its readings do not say "unknown".
@@ -93,7 +130,7 @@ func TestReadingsWithoutNetwork(t *testing.T) {
 	}
 }
 
-// Beside playbooks and their stories the library holds nothing but the file that embeds them.
+// Beside playbooks, their stories and the lists in directories of their own the library holds nothing but the file that embeds them.
 func TestLibraryHoldsOnlyPlaybooks(t *testing.T) {
 	dir := filepath.Join(root, "playbooks/library")
 	entries, err := os.ReadDir(dir)
@@ -102,6 +139,12 @@ func TestLibraryHoldsOnlyPlaybooks(t *testing.T) {
 	}
 	other := map[string]string{".yaml": ".txtar", ".txtar": ".yaml", ".go": ".go"}
 	for _, e := range entries {
+		if e.IsDir() {
+			if !slices.Contains([]string{"covers", "life", "profiles"}, e.Name()) {
+				t.Errorf("%s is not a directory of the library", e.Name())
+			}
+			continue
+		}
 		ext := filepath.Ext(e.Name())
 		beside, ok := other[ext]
 		if !ok {
