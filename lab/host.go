@@ -89,11 +89,11 @@ func State(ctx context.Context, h Host) (string, error) {
 	return Script{Where: inHost, Text: stateScript}.Run(ctx, h)
 }
 
-// stateScript leaves out what changes by itself: lifetimes, counters, times, /etc's caches.
+// stateScript leaves out what changes by itself: lifetimes, counters, times, /etc's caches and the last but one passwd-.
 const stateScript = `
 cd /
-find etc root/.ssh home -xdev -printf '%p %M %U:%G %l\n' | sort
-find etc root/.ssh home -xdev -type f -print0 | sort -z | xargs -0 sha256sum
+find etc root/.ssh home -xdev ! -name '*-' -printf '%p %M %U:%G %l\n' | sort
+find etc root/.ssh home -xdev -type f ! -name '*-' -print0 | sort -z | xargs -0 sha256sum
 ip -o -4 addr | sed 's/valid_lft.*//'
 ip route
 ip rule

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -43,7 +44,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	kind := flags.String("kind", "", "only these kinds of faults, a `list` with commas (default: all)")
 	only := flags.String("run", "", "only faults whose id matches this `regexp`")
 	oracleOnly := flags.Bool("oracle-only", false, "inject and clear without a diagnosis: do the oracles see each fault come and go?")
-	parallel := flags.Int("parallel", 2, "hosts at once")
+	parallel := flags.Int("parallel", runtime.NumCPU()+1, "hosts at once; one more than there are processors, since booting and clearing are mostly waiting")
 	score := flags.String("score", "", "also write the score as JSON to this `file`")
 	shell := flags.Bool("shell", false, "start a healthy host and a shell in it; the host ends with the shell")
 	hostmend := flags.String("hostmend", os.Getenv("HOSTMEND"), "the `program` under test, a static one (default: build ./cmd/hostmend)")

@@ -91,14 +91,21 @@ func try(ctx context.Context, h Host, f Fault, oracleOnly bool, t *Trial) error 
 // breakAndLook injects, waits until the oracle sees the trouble, and diagnoses while it lasts.
 func breakAndLook(ctx context.Context, h Host, f Fault, oracleOnly bool, t *Trial) error {
 	broken := func() error {
+		if f.Kind == Decoys { // what looks sick must be as healthy as before
+			if err := healthyFor(ctx, h, f); err != nil {
+				return fmt.Errorf("a decoy that is not healthy: %w", err)
+			}
+		}
 		if f.Broken.Text == "" {
 			return nil
 		}
 		_, err := f.Broken.Run(ctx, h)
 		return err
 	}
-	if _, err := f.Inject.Run(ctx, h); err != nil {
-		return fmt.Errorf("inject: %w", err)
+	if f.Inject.Text != "" {
+		if _, err := f.Inject.Run(ctx, h); err != nil {
+			return fmt.Errorf("inject: %w", err)
+		}
 	}
 	if err := until(ctx, 20*time.Second, broken); err != nil {
 		return fmt.Errorf("injected, but the oracle sees no trouble: %w", err)
@@ -118,8 +125,10 @@ func breakAndLook(ctx context.Context, h Host, f Fault, oracleOnly bool, t *Tria
 
 // mend clears the fault; the host must then be healthy, and set up as before.
 func mend(ctx context.Context, h Host, f Fault, before string) error {
-	if _, err := f.Clear.Run(ctx, h); err != nil {
-		return fmt.Errorf("clear: %w", err)
+	if f.Clear.Text != "" {
+		if _, err := f.Clear.Run(ctx, h); err != nil {
+			return fmt.Errorf("clear: %w", err)
+		}
 	}
 	if err := until(ctx, 30*time.Second, func() error { return healthyFor(ctx, h, f) }); err != nil {
 		return fmt.Errorf("not healthy after clearing: %w", err)
