@@ -50,6 +50,11 @@ type Files interface {
 	// Statfs is statfs(2) given up at ctx's deadline: the answer for a mount whose server is dead is
 	// context.DeadlineExceeded.
 	Statfs(ctx context.Context, name string) (Statfs, error)
+	// Attributes are what chattr(1) sets; ErrUnsupported where the file system has none. It follows no symbolic link.
+	Attributes(name string) (Attributes, error)
+	// MD5 is the digest of a file's content, at most MaxFile bytes, in hexadecimal: what dpkg keeps of each file of a package. So a
+	// capture holds the digest and not the program.
+	MD5(name string) (string, error)
 }
 
 // MaxFile is the most that ReadFile returns: larger than any file under /proc or /etc that a probe reads
@@ -85,6 +90,12 @@ type FileInfo struct {
 	Inode   uint64      `json:"ino"`
 	Dev     uint64      `json:"dev"`
 	Links   uint64      `json:"nlink"`
+}
+
+// Attributes are the flags of FS_IOC_GETFLAGS that keep even root from changing a file; ioctl_iflags(2).
+type Attributes struct {
+	Immutable  bool `json:"immutable"`
+	AppendOnly bool `json:"append_only"`
 }
 
 // Statfs is what statfs(2) says of the file system that holds a path. Sizes in bytes.

@@ -2,8 +2,11 @@ package host
 
 import (
 	"context"
+	"crypto/md5"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -220,6 +223,44 @@ func (l *Local) Statfs(ctx context.Context, name string) (Statfs, error) {
 			}
 		}
 	})
+}
+
+// FS_APPEND_FL and FS_IMMUTABLE_FL of the kernel's include/uapi/linux/fs.h.
+const appendFlag, immutableFlag = 0x20, 0x10
+
+// Attributes is ioctl_iflags(2).
+func (*Local) Attributes(name string) (Attributes, error) {
+	fd, err := open(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW)
+	if err != nil {
+		return Attributes{}, err
+	}
+	defer unix.Close(fd)
+	flags, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
+	switch err {
+	case nil:
+		return Attributes{Immutable: flags&immutableFlag != 0, AppendOnly: flags&appendFlag != 0}, nil
+	case unix.ENOTTY, unix.EOPNOTSUPP:
+		err = ErrUnsupported
+	}
+	return Attributes{}, &fs.PathError{Op: "attributes of", Path: name, Err: err}
+}
+
+// MD5 reads a file piece by piece.
+func (*Local) MD5(name string) (string, error) {
+	fd, err := open(name, unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return "", err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	sum := md5.New()
+	p := buffers.Get().(*[]byte)
+	defer buffers.Put(p)
+	n, err := io.CopyBuffer(sum, struct{ io.Reader }{io.LimitReader(f, MaxFile+1)}, *p)
+	if err == nil && n > MaxFile {
+		err = &fs.PathError{Op: "read", Path: name, Err: ErrTooLarge}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
 func statfs(st *unix.Statfs_t) Statfs {

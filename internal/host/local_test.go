@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestReadFile(t *testing.T) {
@@ -104,6 +106,40 @@ func TestStatfs(t *testing.T) {
 	cancel()
 	if _, err := (&Local{}).Statfs(ctx, "/proc"); err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestAttributes(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if sum, err := (&Local{}).MD5(name); err != nil || sum != "9a0364b9e99bb480dd25e1f0284c8555" {
+		t.Errorf("md5: %s, %v", sum, err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if a, err := (&Local{}).Attributes(name); errors.Is(err, ErrUnsupported) {
+		t.Skip(err)
+	} else if err != nil || a.Immutable || a.AppendOnly {
+		t.Errorf("a plain file: %+v, %v", a, err)
+	}
+	set := func(flags int) error { return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags) }
+	if err := set(immutableFlag); err != nil {
+		t.Skipf("setting it: %v", err)
+	}
+	a, err := (&Local{}).Attributes(name)
+	if err != nil || !a.Immutable || a.AppendOnly {
+		t.Errorf("an immutable file: %+v, %v", a, err)
+	}
+	if err := set(0); err != nil {
+		t.Error(err)
+	}
+	if _, err := (&Local{}).Attributes(name + "x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
 	}
 }
 

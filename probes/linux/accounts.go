@@ -57,6 +57,13 @@ type loginFacts struct {
 	Shell       string           `fact:"shell" doc:"Login shell"`
 	ShellExists probes.Opt[bool] `fact:"shell_exists" doc:"The shell exists and may be executed"`
 	Home        string           `fact:"home" doc:"Home directory"`
+
+	HomeExists probes.Opt[bool]   `fact:"home_exists" doc:"The home directory is there"`
+	Password   probes.Opt[string] `fact:"password" doc:"\"set\", \"locked\" (no password fits; keys still do) or \"empty\"; absent without a line in shadow; needs root"`
+	Expired    probes.Opt[bool]   `fact:"expired" doc:"The account's expiry date has passed: no login, by key neither; needs root"`
+	ExpiredFor probes.Opt[int]    `fact:"expired_days" unit:"days" doc:"Days since then; absent if it has not expired"`
+	Aged       probes.Opt[bool]   `fact:"password_expired" doc:"The password is older than its maximal age, or must be changed at the next login; needs root"`
+	Inactive   probes.Opt[bool]   `fact:"password_inactive" doc:"The password expired longer ago than the account may stay unused: no login until root changes that; needs root"`
 }
 
 type accountProblem struct {
@@ -156,7 +163,9 @@ func (f *accountsFacts) users(h host.Files, users [][]string) {
 			f.Logins.More++
 			continue
 		}
-		f.Logins.All = append(f.Logins.All, loginFacts{u[pwName], uid, shell, executable(h, shell), u[pwHome]})
+		f.Logins.All = append(f.Logins.All, loginFacts{
+			Name: u[pwName], UID: uid, Shell: shell, ShellExists: executable(h, shell), Home: u[pwHome], HomeExists: exists(h, u[pwHome]),
+		})
 	}
 }
 
@@ -209,9 +218,18 @@ func (f *accountsFacts) shadow(h host.Host, users [][]string) {
 		f.RootPassword = probes.Unread[string](err.Error())
 		f.RootExpired, f.RootAged = probes.Unread[bool](err.Error()), probes.Unread[bool](err.Error())
 		f.Problems.More, f.Problems.Why = 1, err.Error() // whatever is wrong in shadow
+		for i := range f.Logins.All {
+			f.Logins.All[i].shadowUnread(err.Error())
+		}
 		return
 	}
 	f.Problems.All = append(f.Problems.All, problems...)
+	today := int(h.Now().Unix() / 86400)
+	for _, row := range rows {
+		if i := slices.IndexFunc(f.Logins.All, func(l loginFacts) bool { return l.Name == row[spName] }); i >= 0 {
+			f.Logins.All[i].shadow(row, today)
+		}
+	}
 	byName := func(name string) func([]string) bool { return func(row []string) bool { return row[0] == name } }
 	u := slices.IndexFunc(users, byName("root"))
 	if u < 0 {
@@ -228,12 +246,31 @@ func (f *accountsFacts) shadow(h host.Host, users [][]string) {
 	if users[u][pwPassword] == "x" {
 		f.RootPassword = probes.Some(passwordState(row[spPassword]))
 	}
-	today := int(h.Now().Unix() / 86400)
+	var root loginFacts
+	root.shadow(row, today)
+	f.RootExpired, f.RootAged = root.Expired, root.Aged
+}
+
+// shadow reads an account's dates as pam_unix does (check_shadow_expiry): an expired account, then a password that is too old, which may
+// still be changed at the login, unless the account has been inactive for too long.
+func (l *loginFacts) shadow(row []string, today int) {
+	l.Password = probes.Some(passwordState(row[spPassword]))
 	expires, hasExpiry := days(row[spExpires])
-	f.RootExpired = probes.Some(hasExpiry && expires <= today)
+	expired := hasExpiry && expires <= today
+	if l.Expired = probes.Some(expired); expired {
+		l.ExpiredFor = probes.Some(today - expires)
+	}
 	changed, hasChange := days(row[spChanged])
 	limit, hasLimit := days(row[spMax])
-	f.RootAged = probes.Some(hasChange && (changed == 0 || hasLimit && limit < 10000 && changed+limit < today)) // 99999 is never: shadow(5)
+	hasLimit = hasLimit && limit < 10000 // 99999 is never: shadow(5)
+	inactive, hasInactive := days(row[spInactive])
+	l.Aged = probes.Some(hasChange && (changed == 0 || hasLimit && changed+limit < today))
+	l.Inactive = probes.Some(hasChange && changed > 0 && hasLimit && hasInactive && changed+limit+inactive < today)
+}
+
+func (l *loginFacts) shadowUnread(why string) {
+	l.Password, l.ExpiredFor = probes.Unread[string](why), probes.Unread[int](why)
+	l.Expired, l.Aged, l.Inactive = probes.Unread[bool](why), probes.Unread[bool](why), probes.Unread[bool](why)
 }
 
 func passwordState(p string) string {

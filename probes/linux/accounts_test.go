@@ -46,6 +46,19 @@ func TestAccounts(t *testing.T) {
 			},
 		},
 		{
+			name: "somebody's dates", change: map[string]string{"/etc/shadow": "root:*:20000:0:99999:7:::\nanna:!$6$x:20000:0:90:7:30:20450:\n", "+/home/anna/": ""},
+			want: map[string]string{
+				"logins[anna].password": `"locked"`, "logins[anna].expired": "true", "logins[anna].expired_days": "4", "logins[anna].password_expired": "true",
+				"logins[anna].password_inactive": "true", "logins[anna].home_exists": "true", "logins[root].expired": "false", "logins[root].expired_days": "null",
+			},
+		},
+		{
+			name: "somebody's password is old and may be changed", change: map[string]string{"/etc/shadow": "root:*:20000:0:99999:7:::\nanna:$6$x:20360:0:90:7:30::\n"},
+			want: map[string]string{
+				"logins[anna].expired": "false", "logins[anna].password_expired": "true", "logins[anna].password_inactive": "false", "logins[anna].home_exists": "false",
+			},
+		},
+		{
 			name: "a cloud image: root is locked", change: map[string]string{"/etc/shadow": "root:*:20000:0:99999:7:::\n"},
 			want: map[string]string{"root_password": `"locked"`, "root_password_expired": "false"},
 		},

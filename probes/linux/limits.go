@@ -106,15 +106,9 @@ func parseFileNr(line string) (open, limit int, err error) {
 // nofileLimits reads the nofile lines of limits.conf and then of limits.d/*.conf by name, as pam_limits(8) does: of two
 // lines for the same domain the later one wins.
 func nofileLimits(h host.Files) ([]nofileLimit, error) {
-	files := []string{"/etc/security/limits.conf"}
-	entries, err := h.ReadDir("/etc/security/limits.d")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	files, err := limitFiles(h)
+	if err != nil {
 		return nil, err
-	}
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name, ".conf") {
-			files = append(files, "/etc/security/limits.d/"+e.Name)
-		}
 	}
 	var found []nofileLimit
 	for _, file := range files {
@@ -135,6 +129,21 @@ func nofileLimits(h host.Files) ([]nofileLimit, error) {
 		}
 	}
 	return found, nil
+}
+
+// limitFiles are the files that pam_limits(8) reads, in its order.
+func limitFiles(h host.Files) ([]string, error) {
+	files := []string{"/etc/security/limits.conf"}
+	entries, err := h.ReadDir("/etc/security/limits.d")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name, ".conf") {
+			files = append(files, "/etc/security/limits.d/"+e.Name)
+		}
+	}
+	return files, nil
 }
 
 // parseNofile parses "* - nofile 65535 # comment". Other items, and lines that pam_limits skips as wrong, are none.

@@ -58,6 +58,13 @@ type sshdFacts struct {
 	MaxSessions probes.Opt[int]    `fact:"max_sessions" unit:"count" doc:"MaxSessions"`
 	MaxStartups probes.Opt[string] `fact:"max_startups" doc:"MaxStartups: start:rate:full"`
 
+	Startups     probes.Opt[int]  `fact:"startups" unit:"connections" doc:"Connections that have not yet authenticated; the daemon's title says it since OpenSSH 8.3"`
+	StartupsMax  probes.Opt[int]  `fact:"startups_max" unit:"connections" doc:"With so many, every further one is dropped; MaxStartups' third number"`
+	StartupsDrop probes.Opt[int]  `fact:"startups_drop" unit:"connections" doc:"From so many on it drops some at random; MaxStartups' first number"`
+	LoopbackOnly probes.Opt[bool] `fact:"loopback_only" doc:"It listens, and on loopback addresses alone; absent if nothing listens"`
+
+	Users probes.Cut[sshUser] `fact:"users" doc:"Accounts of people, and root: what sshd makes of their logins by key; at most 50. Unreadable where there is no effective configuration"`
+
 	Paths []sshPath `fact:"paths" doc:"Files and directories whose mode and owner decide whether sshd starts and whether keys count"`
 }
 
@@ -103,6 +110,7 @@ func sshd(ctx context.Context, h host.Host) (sshdFacts, error) {
 	f.ports(ctx, h, conf["port"])
 	f.privsepUser(h)
 	f.paths(h, conf)
+	f.users(ctx, h, conf)
 	return f, nil
 }
 
@@ -140,11 +148,7 @@ func (f *sshdFacts) askSshd(ctx context.Context, h host.Host) map[string][]strin
 		f.refusal(string(out.Stderr), unitMakesDirectory(h))
 		return nil
 	}
-	conf := map[string][]string{}
-	for line := range strings.Lines(string(out.Stdout)) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		conf[key] = append(conf[key], value)
-	}
+	conf := parseSshdT(string(out.Stdout))
 	if len(conf["port"]) == 0 {
 		unread("sshd -T printed no configuration")
 		return nil
@@ -251,6 +255,7 @@ func (f *sshdFacts) process(h host.Files, pidfile []string) error {
 	}
 	if pid, err := readInt(h, name); err == nil && isSshd(h, pid) {
 		f.Running, f.PID = true, probes.Some(pid)
+		f.startups(h, pid)
 		return nil
 	}
 	entries, err := h.ReadDir("/proc")
@@ -260,6 +265,7 @@ func (f *sshdFacts) process(h host.Files, pidfile []string) error {
 	for _, e := range entries {
 		if pid, err := strconv.Atoi(e.Name); err == nil && isSshd(h, pid) {
 			f.Running, f.PID = true, probes.Some(pid)
+			f.startups(h, pid)
 			return nil
 		}
 	}
@@ -281,6 +287,25 @@ func isSshd(h host.Files, pid int) bool {
 	return strings.Contains(title, "[listener]") || !strings.HasPrefix(title, "sshd: ")
 }
 
+// listenerTitle is what the daemon says of itself since OpenSSH 8.3: "sshd: /usr/sbin/sshd -D [listener] 3 of 10-100 startups".
+var listenerTitle = regexp.MustCompile(`\[listener\] (\d+) of (\d+)-(\d+) startups`)
+
+func (f *sshdFacts) startups(h host.Files, pid int) {
+	b, err := h.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		f.Startups = probes.Unread[int](err.Error())
+		f.StartupsMax, f.StartupsDrop = f.Startups, f.Startups
+		return
+	}
+	if m := listenerTitle.FindStringSubmatch(strings.ReplaceAll(string(b), "\x00", " ")); m != nil {
+		for i, into := range []*probes.Opt[int]{&f.Startups, &f.StartupsDrop, &f.StartupsMax} {
+			if n, err := strconv.Atoi(m[i+1]); err == nil {
+				*into = probes.Some(n)
+			}
+		}
+	}
+}
+
 // ports compares the configured ports with the sockets that listen.
 func (f *sshdFacts) ports(ctx context.Context, h host.Host, configured []string) {
 	for _, p := range configured {
@@ -291,13 +316,15 @@ func (f *sshdFacts) ports(ctx context.Context, h host.Host, configured []string)
 	if len(f.Ports) == 0 {
 		f.Ports = []sshPort{{Port: 22}}
 	}
-	inodes := map[int][]uint32{}
+	inodes, outside := map[int][]uint32{}, map[int]bool{}
 	err := h.Sockets(ctx, host.SocketQuery{States: 1 << host.TCPListen}, func(s *host.Socket) error {
-		inodes[int(s.Local.Port())] = append(inodes[int(s.Local.Port())], s.Inode)
+		port := int(s.Local.Port())
+		inodes[port] = append(inodes[port], s.Inode)
+		outside[port] = outside[port] || !s.Local.Addr().IsLoopback()
 		return nil
 	})
 	if err != nil {
-		f.Listening = probes.Unread[bool](err.Error())
+		f.Listening, f.LoopbackOnly = probes.Unread[bool](err.Error()), probes.Unread[bool](err.Error())
 		for i := range f.Ports {
 			f.Ports[i].Listening, f.Ports[i].Own = f.Listening, f.Listening
 		}
@@ -311,6 +338,9 @@ func (f *sshdFacts) ports(ctx context.Context, h host.Host, configured []string)
 	for i := range f.Ports {
 		p := &f.Ports[i]
 		listeners := inodes[p.Port]
+		if only, known := f.LoopbackOnly.Get(); len(listeners) > 0 {
+			f.LoopbackOnly = probes.Some((only || !known) && !outside[p.Port])
+		}
 		all = all && len(listeners) > 0
 		p.Listening = probes.Some(len(listeners) > 0)
 		if len(listeners) > 0 && own != nil {

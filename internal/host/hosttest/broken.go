@@ -53,6 +53,12 @@ func (denied) SNTP(context.Context, string) (host.SNTPAnswer, error) {
 	return deny[host.SNTPAnswer]("sntp")
 }
 
+func (denied) Attributes(name string) (host.Attributes, error) {
+	return deny[host.Attributes]("attributes of " + name)
+}
+
+func (denied) MD5(name string) (string, error) { return deny[string]("open " + name) }
+
 func (denied) Statfs(_ context.Context, name string) (host.Statfs, error) {
 	return deny[host.Statfs]("statfs " + name)
 }

@@ -209,8 +209,10 @@ func (w *writer) command(key asked, out host.Output, err error) {
 
 func (w *writer) other(key asked, value any, err error) {
 	name := key.what
-	if p, ok := strings.CutPrefix(name, "statfs "); ok {
-		name = "statfs " + quotePath(p)
+	for _, kind := range aboutPaths {
+		if p, ok := strings.CutPrefix(name, kind); ok {
+			name = kind + quotePath(p)
+		}
 	}
 	text := ""
 	switch v := value.(type) {

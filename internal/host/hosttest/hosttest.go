@@ -18,6 +18,8 @@
 //	-- /proc/7/cmdline [quoted] --    the content as Go strings, one a line, joined
 //	-- $ sshd -t [exit 255] --        a command's standard output; [stderr] for its other one; !ERROR when it did not run
 //	-- statfs / --                    the JSON of host.Statfs; a path with a space in it is quoted
+//	-- attributes /etc/shadow --      the JSON of host.Attributes; a path with a space in it is quoted
+//	-- md5 /bin/ls --                 the digest of a file, in quotes
 //	-- links --                       one JSON object a line: links, addrs, routes, rules, neighbours, qdiscs, tcp, udp
 //	-- clock --                       the JSON of host.Clock
 //	-- machine --                     the JSON of host.Machine
@@ -216,6 +218,9 @@ var (
 	bracket = regexp.MustCompile(`\[(quoted|stderr|exit \d+)\]`)
 )
 
+// aboutPaths are the questions about a path that are not files' sections.
+var aboutPaths = []string{"statfs ", "attributes ", "md5 "}
+
 func parseName(name string) (*section, error) {
 	s := &section{mode: 0o644}
 	for _, m := range bracket.FindAllStringSubmatch(name, -1) {
@@ -237,8 +242,10 @@ func parseName(name string) (*section, error) {
 		return s, nil
 	}
 	prefix, quoted := "", name
-	if rest, ok := strings.CutPrefix(name, "statfs "); ok {
-		prefix, quoted = "statfs ", rest
+	for _, kind := range aboutPaths {
+		if rest, ok := strings.CutPrefix(name, kind); ok {
+			prefix, quoted = kind, rest
+		}
 	}
 	words := strings.Fields(bracket.ReplaceAllString(name, ""))
 	if strings.HasPrefix(quoted, `"`) { // a path with a space in it
@@ -452,6 +459,10 @@ func check(kind, body string) error {
 		return nil
 	case "statfs":
 		return decode(body, &host.Statfs{})
+	case "attributes":
+		return decode(body, &host.Attributes{})
+	case "md5":
+		return decode(body, new(string))
 	case "links":
 		return lines(body, func(*host.Link) error { return nil })
 	case "addrs":
@@ -760,6 +771,14 @@ func each[T any](h *Host, question string, f func(*T) error) error {
 func (h *Host) Statfs(_ context.Context, name string) (host.Statfs, error) {
 	return ask[host.Statfs](h, "statfs "+name)
 }
+
+// Attributes answers "attributes NAME".
+func (h *Host) Attributes(name string) (host.Attributes, error) {
+	return ask[host.Attributes](h, "attributes "+name)
+}
+
+// MD5 answers "md5 NAME".
+func (h *Host) MD5(name string) (string, error) { return ask[string](h, "md5 "+name) }
 
 // Run answers "$ ARGV".
 func (h *Host) Run(_ context.Context, argv ...string) (host.Output, error) {

@@ -42,6 +42,10 @@ x
 !timeout
 -- statfs / --
 {"size": 100, "free": 40}
+-- attributes "/etc/with space" --
+{"immutable": true}
+-- md5 /bin/ls --
+"9a03"
 -- routes --
 {"dst": "0.0.0.0/0", "gw": "10.0.0.1", "link": 2, "table": 254, "type": "unicast"}
 {"dst": "10.0.0.0/24", "link": 2, "table": 254, "type": "unicast"}
@@ -148,6 +152,12 @@ func TestQuestions(t *testing.T) {
 	}
 	if st, err := h.Statfs(ctx, "/"); err != nil || st.Free != 40 {
 		t.Errorf("statfs: %+v, %v", st, err)
+	}
+	if a, err := h.Attributes("/etc/with space"); err != nil || !a.Immutable || a.AppendOnly {
+		t.Errorf("attributes: %+v, %v", a, err)
+	}
+	if sum, err := h.MD5("/bin/ls"); err != nil || sum != "9a03" {
+		t.Errorf("md5: %s, %v", sum, err)
 	}
 	n := 0
 	err = h.Routes(ctx, func(*host.Route) error { n++; return nil })

@@ -195,6 +195,16 @@ func (r *Recorder) Statfs(ctx context.Context, name string) (host.Statfs, error)
 	return question(r, "statfs "+name, func() (host.Statfs, error) { return r.h.Statfs(ctx, name) })
 }
 
+// Attributes records what chattr(1) set.
+func (r *Recorder) Attributes(name string) (host.Attributes, error) {
+	return question(r, "attributes "+name, func() (host.Attributes, error) { return r.h.Attributes(name) })
+}
+
+// MD5 records a file's digest.
+func (r *Recorder) MD5(name string) (string, error) {
+	return question(r, "md5 "+name, func() (string, error) { return r.h.MD5(name) })
+}
+
 // Clock records the state of the kernel's clock.
 func (r *Recorder) Clock() (host.Clock, error) { return question(r, "clock", r.h.Clock) }
 

@@ -49,6 +49,10 @@ degraded
 running
 -- $ chronyc -n -c tracking [quoted] --
 "!timeout\n"
+-- attributes "/data/with space" --
+{"immutable": true}
+-- md5 /bin/ls --
+"9a03"
 -- statfs "/data/with space" --
 {"size": 7}
 -- clock --
@@ -117,7 +121,11 @@ func interview(t *testing.T, h host.Host) []string {
 		for _, name := range []string{"/", "/data/with space", "/other"} {
 			st, err := h.Statfs(ctx, name)
 			say("statfs "+name, st, err)
+			a, err := h.Attributes(name)
+			say("attributes "+name, a, err)
 		}
+		sum, err := h.MD5("/bin/ls")
+		say("md5", sum, err)
 		clock, err := h.Clock()
 		say("clock", clock, err)
 		machine, err := h.Machine(ctx)

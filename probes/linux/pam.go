@@ -1,0 +1,493 @@
+package linux
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// PAM reads whether the modules that decide about logins are there and would let anybody in.
+var PAM = probes.Define(probes.Probe[host.Host]{
+	Name: "pam",
+	Doc: `PAM: what else decides about logins
+
+Reads the stacks of sshd, login, su, sudo and cron in /etc/pam.d with what they include, and looks for their modules; then what the
+modules read: access.conf, limits.conf, and the failures that pam_faillock keeps. No module runs. A stack's verdict is worked out only
+where it does not depend on the modules' answers. Costs 1 ms.`,
+	Every: 5 * time.Minute,
+}, pam)
+
+type pamFacts struct {
+	Services []string                  `fact:"services" doc:"The services whose stacks were read"`
+	Missing  probes.Cut[pamModule]     `fact:"missing" doc:"Modules that a stack names and that are not there; those after a minus sign, which may be missing, are left out"`
+	Denies   []pamDenial               `fact:"denies" doc:"Stacks that turn everybody away, whatever the other modules say"`
+	Broken   []pamProblem              `fact:"broken" doc:"Lines that are no rule"`
+	Access   []accessDenial            `fact:"access_denied" doc:"Accounts of people, and root, that access.conf keeps out of ssh from wherever, where sshd's stack has pam_access"`
+	Limits   probes.Cut[tightLimit]    `fact:"limits" doc:"Limits that leave no room for a login"`
+	Failures probes.Cut[loginFailures] `fact:"locked_out" doc:"Accounts that pam_faillock locks after too many failures; they still get in by key"`
+}
+
+type pamModule struct {
+	Key     string `fact:"what,key" doc:"service and module"`
+	Service string `fact:"service" doc:"The service, as in sshd"`
+	Module  string `fact:"module" doc:"The module, as written"`
+	Where   string `fact:"where" doc:"File and line"`
+	Type    string `fact:"type" doc:"auth, account, password or session"`
+	Control string `fact:"control" doc:"required, optional, [success=1 default=ignore], …"`
+	Fatal   bool   `fact:"fatal" doc:"No login by this service succeeds: the rule is required or requisite, for auth, account or session"`
+}
+
+type pamDenial struct {
+	Key     string `fact:"what,key" doc:"service and type"`
+	Service string `fact:"service" doc:"The service"`
+	Type    string `fact:"type" doc:"auth does not concern logins by key; account and session concern all"`
+	Where   string `fact:"where" doc:"File and line of the pam_deny.so that is reached"`
+}
+
+type pamProblem struct {
+	Where   string `fact:"where,key" doc:"File and line"`
+	Service string `fact:"service" doc:"A service that reads it"`
+	Problem string `fact:"problem" doc:"What is wrong with it"`
+}
+
+type accessDenial struct {
+	Account string `fact:"account,key" doc:"Name of the account"`
+	Where   string `fact:"where" doc:"File and line"`
+}
+
+type tightLimit struct {
+	Where  string `fact:"where,key" doc:"File and line"`
+	Domain string `fact:"domain" doc:"Whom it is for: a user, @group, or * for everybody but root"`
+	Item   string `fact:"item" doc:"maxlogins, maxsyslogins, nproc, nofile or as"`
+	Value  int    `fact:"value" unit:"count" doc:"The limit"`
+}
+
+type loginFailures struct {
+	Account string        `fact:"account,key" doc:"Name of the account"`
+	Count   int           `fact:"failures" unit:"count" doc:"Failures within the interval"`
+	Last    time.Duration `fact:"last_age" doc:"Time since the last one"`
+	Unlock  time.Duration `fact:"unlocks_in" doc:"Time until it is unlocked by itself; 0 for never"`
+}
+
+// pamServices are those whose failure locks people or jobs out.
+var pamServices = []string{"sshd", "login", "su", "sudo", "cron", "crond"}
+
+// pamRule is a line of a stack.
+type pamRule struct {
+	kind, control, module string
+	args                  []string
+	where                 string
+	optional              bool // a minus sign: it may be missing
+}
+
+func pam(_ context.Context, h host.Host) (pamFacts, error) {
+	f := pamFacts{Services: []string{}}
+	if _, err := h.ReadDir("/etc/pam.d"); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return f, probes.NoData("there is no /etc/pam.d")
+		}
+		return f, err
+	}
+	dirs := moduleDirs(h)
+	var ssh []pamRule
+	for _, service := range pamServices {
+		r := pamReader{h: h, f: &f, service: service}
+		r.file("/etc/pam.d/"+service, "", 0)
+		if r.rules == nil {
+			continue
+		}
+		f.Services = append(f.Services, service)
+		f.missing(h, dirs, service, r.rules)
+		f.denials(service, r.rules)
+		if service == "sshd" {
+			ssh = r.rules
+		}
+	}
+	if len(ssh) > 0 {
+		f.access(h, ssh)
+	}
+	f.tightLimits(h)
+	f.failures(h, ssh)
+	return f, nil
+}
+
+// moduleDirs are where distributions keep modules: RHEL below lib64, Debian below its multiarch directory.
+func moduleDirs(h host.Files) []string {
+	dirs := []string{}
+	for _, dir := range []string{
+		"/usr/lib64/security", "/usr/lib/x86_64-linux-gnu/security", "/usr/lib/aarch64-linux-gnu/security", "/lib/x86_64-linux-gnu/security",
+		"/lib/aarch64-linux-gnu/security", "/lib64/security", "/usr/lib/security", "/lib/security",
+	} {
+		if isThere(h, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// pamReader reads a service's stack and what it includes.
+type pamReader struct {
+	h       host.Files
+	f       *pamFacts
+	service string
+	rules   []pamRule
+}
+
+const maxPAMDepth = 8
+
+// file adds the rules of a file; of one type only, if an `include` of that type asks.
+func (r *pamReader) file(name, only string, depth int) {
+	b, err := r.h.ReadFile(name)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return // what is missing here is told by system_files
+		}
+		r.f.Missing.More++
+		r.f.Missing.Why = err.Error()
+		return
+	}
+	if r.rules == nil {
+		r.rules = []pamRule{}
+	}
+	n, start, pending := 0, 0, ""
+	for line := range strings.Lines(string(b)) {
+		n++
+		if pending == "" {
+			start = n
+		}
+		line = strings.TrimRight(line, "\r\n")
+		line, _, _ = strings.Cut(line, "#")
+		if rest, more := strings.CutSuffix(line, "\\"); more {
+			pending += rest + " "
+			continue
+		}
+		r.line(fmt.Sprintf("%s:%d", name, start), pending+line, only, depth)
+		pending = ""
+	}
+}
+
+func (r *pamReader) line(where, line, only string, depth int) {
+	words := pamWords(line)
+	if len(words) == 0 {
+		return
+	}
+	if words[0] == "@include" && len(words) >= 2 {
+		if depth < maxPAMDepth {
+			r.file(path.Join("/etc/pam.d", words[1]), only, depth+1)
+		}
+		return
+	}
+	kind, optional := strings.CutPrefix(strings.ToLower(words[0]), "-")
+	problem := ""
+	switch {
+	case !slices.Contains([]string{"auth", "account", "password", "session"}, kind):
+		problem = fmt.Sprintf("%.40q is no type of rule", words[0])
+	case len(words) < 3:
+		problem = "a rule needs a type, a control and a module"
+	case !isControl(words[1]):
+		problem = fmt.Sprintf("%.40q is no control", words[1])
+	}
+	if problem != "" {
+		p := pamProblem{where, r.service, problem}
+		if !slices.ContainsFunc(r.f.Broken, func(q pamProblem) bool { return q.Where == where }) {
+			r.f.Broken = append(r.f.Broken, p)
+		}
+		return
+	}
+	control := strings.ToLower(words[1])
+	if only != "" && kind != only {
+		return
+	}
+	if control == "include" || control == "substack" {
+		if depth < maxPAMDepth {
+			r.file(path.Join("/etc/pam.d", words[2]), kind, depth+1)
+		}
+		return
+	}
+	r.rules = append(r.rules, pamRule{kind: kind, control: control, module: words[2], args: words[3:], where: where, optional: optional})
+}
+
+// pamWords splits at white space; what stands in brackets is one word.
+func pamWords(line string) []string {
+	var words []string
+	for line = strings.TrimSpace(line); line != ""; line = strings.TrimSpace(line) {
+		end := strings.IndexAny(line, " \t")
+		if line[0] == '[' {
+			if end = strings.IndexByte(line, ']') + 1; end == 0 {
+				end = len(line)
+			}
+		}
+		if end < 0 {
+			end = len(line)
+		}
+		words, line = append(words, line[:end]), line[end:]
+	}
+	return words
+}
+
+func isControl(word string) bool {
+	word = strings.ToLower(word)
+	return slices.Contains([]string{"required", "requisite", "sufficient", "optional", "include", "substack", "binding"}, word) ||
+		strings.HasPrefix(word, "[") && strings.HasSuffix(word, "]") && strings.Contains(word, "=")
+}
+
+func (f *pamFacts) missing(h host.Files, dirs []string, service string, rules []pamRule) {
+	for _, r := range rules {
+		if r.optional || strings.Contains(r.module, "$") {
+			continue
+		}
+		files := []string{r.module}
+		if !strings.HasPrefix(r.module, "/") {
+			if files = nil; len(dirs) == 0 {
+				continue // an arrangement that is not known here
+			}
+			for _, dir := range dirs {
+				files = append(files, dir+"/"+r.module)
+			}
+		}
+		if slices.ContainsFunc(files, func(name string) bool { there, known := exists(h, name).Get(); return there || !known }) {
+			continue
+		}
+		key := service + " " + r.module
+		at := slices.IndexFunc(f.Missing.All, func(m pamModule) bool { return m.Key == key })
+		fatal := r.kind != "password" && (r.control == "required" || r.control == "requisite")
+		if at >= 0 {
+			f.Missing.All[at].Fatal = f.Missing.All[at].Fatal || fatal
+			continue
+		}
+		f.Missing.All = append(f.Missing.All, pamModule{key, service, r.module, r.where, r.kind, r.control, fatal})
+	}
+}
+
+// denials finds a pam_deny.so that nothing in front of it can jump over or end the stack before: no sufficient rule, no jump, no
+// action done or die.
+func (f *pamFacts) denials(service string, rules []pamRule) {
+	for _, kind := range []string{"auth", "account", "session"} {
+		for _, r := range rules {
+			if r.kind != kind {
+				continue
+			}
+			if r.module == "pam_deny.so" && (r.control == "required" || r.control == "requisite") {
+				f.Denies = append(f.Denies, pamDenial{service + " " + kind, service, kind, r.where})
+				break
+			}
+			if r.control == "sufficient" || r.control == "binding" || strings.HasPrefix(r.control, "[") && !harmlessControl(r.control) {
+				break
+			}
+		}
+	}
+}
+
+// harmlessControl reports whether a bracketed control neither jumps nor ends the stack with success.
+func harmlessControl(control string) bool {
+	for _, pair := range strings.Fields(strings.Trim(control, "[]")) {
+		_, action, _ := strings.Cut(pair, "=")
+		if !slices.Contains([]string{"ignore", "bad", "ok", "reset", "die"}, action) {
+			return false
+		}
+	}
+	return true
+}
+
+// access reads access.conf as pam_access(8) does: of a file's lines "+ or - : users : origins" the first that fits decides. Only a line for
+// all origins decides about ssh from wherever.
+func (f *pamFacts) access(h host.Files, ssh []pamRule) {
+	i := slices.IndexFunc(ssh, func(r pamRule) bool { return r.module == "pam_access.so" })
+	if i < 0 || ssh[i].kind == "session" {
+		return
+	}
+	file := "/etc/security/access.conf"
+	for _, arg := range ssh[i].args {
+		if name, ok := strings.CutPrefix(arg, "accessfile="); ok {
+			file = name
+		}
+	}
+	b, err := h.ReadFile(file)
+	users, _, err2 := readColons(h, "/etc/passwd", 7)
+	groups, _, err3 := readColons(h, "/etc/group", 4)
+	if errors.Join(err, err2, err3) != nil {
+		return
+	}
+	for _, u := range users {
+		uid, err := strconv.Atoi(u[pwUID])
+		if err != nil || !letsIn(u[pwShell]) || uid != 0 && (uid < 1000 || uid > 60000) || len(f.Access) == maxLogins {
+			continue
+		}
+		if where := accessDenies(file, string(b), u[pwName], groupsOf(u, groups)); where != "" {
+			f.Access = append(f.Access, accessDenial{u[pwName], where})
+		}
+	}
+}
+
+func accessDenies(file, text, user string, groups []string) string {
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimSpace(line)
+		fields := strings.SplitN(line, ":", 3)
+		if line == "" || line[0] == '#' || len(fields) != 3 {
+			continue
+		}
+		who, origins := strings.Fields(strings.ReplaceAll(fields[1], ",", " ")), strings.Fields(strings.ReplaceAll(fields[2], ",", " "))
+		deny := strings.TrimSpace(fields[0]) == "-"
+		netgroup := strings.Contains(fields[1], "@") // whose members nobody knows here: it is taken to let in and not to keep out
+		if netgroup && deny || !netgroup && !accessFits(who, user, groups) {
+			continue
+		}
+		local := !slices.ContainsFunc(origins, func(o string) bool {
+			return o != "LOCAL" && o != "cron" && o != "crond" && o != "localhost" && o != "127.0.0.1" && o != "::1" && !strings.HasPrefix(o, ":") && !strings.HasPrefix(o, "tty")
+		})
+		switch {
+		case local:
+		case !deny:
+			return "" // from somewhere it is let in
+		case slices.Equal(origins, []string{"ALL"}):
+			return fmt.Sprintf("%s:%d", file, n)
+		}
+	}
+	return ""
+}
+
+// accessFits matches a list of users, groups in parentheses or plain, and ALL, with what comes after EXCEPT taken away.
+func accessFits(who []string, user string, groups []string) bool {
+	if i := slices.Index(who, "EXCEPT"); i >= 0 {
+		return accessFits(who[:i], user, groups) && !accessFits(who[i+1:], user, groups)
+	}
+	return slices.ContainsFunc(who, func(w string) bool {
+		return w == "ALL" || w == user || slices.Contains(groups, strings.Trim(w, "()"))
+	})
+}
+
+// tightLimits finds hard limits below what a login needs: one login, the shell and a program, the files that a shell opens, 10 MiB.
+func (f *pamFacts) tightLimits(h host.Files) {
+	least := map[string]int{"maxlogins": 1, "maxsyslogins": 1, "nproc": 2, "nofile": 10, "as": 10 << 10}
+	files, err := limitFiles(h)
+	for _, file := range files {
+		b, readErr := h.ReadFile(file)
+		if readErr != nil {
+			if !errors.Is(readErr, fs.ErrNotExist) {
+				err = readErr
+			}
+			continue
+		}
+		n := 0
+		for line := range strings.Lines(string(b)) {
+			n++
+			line, _, _ = strings.Cut(line, "#")
+			w := strings.Fields(line)
+			if len(w) != 4 || w[1] == "soft" && w[2] != "maxlogins" && w[2] != "maxsyslogins" {
+				continue
+			}
+			value, bad := strconv.Atoi(w[3])
+			if need, ok := least[w[2]]; ok && bad == nil && value >= 0 && value < need {
+				f.Limits.All = append(f.Limits.All, tightLimit{fmt.Sprintf("%s:%d", file, n), w[0], w[2], value})
+			}
+		}
+	}
+	if err != nil {
+		f.Limits.More, f.Limits.Why = f.Limits.More+1, err.Error()
+	}
+}
+
+// faillock is how pam_faillock is set: its file, then the arguments of its rules.
+type faillock struct {
+	deny, interval, unlock int
+	dir                    string
+	root                   bool
+}
+
+// failures reads what pam_faillock keeps, a file for each account of 64-byte records: the source, two bytes that are not used, the status
+// (bit 0: it counts), and the time in seconds, in the machine's byte order (faillock.h).
+func (f *pamFacts) failures(h host.Host, rules []pamRule) {
+	i := slices.IndexFunc(rules, func(r pamRule) bool { return r.module == "pam_faillock.so" && r.kind == "auth" })
+	if i < 0 {
+		return
+	}
+	set := faillock{deny: 3, interval: 900, unlock: 600, dir: "/run/faillock"}
+	if b, err := h.ReadFile("/etc/security/faillock.conf"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			line, _, _ = strings.Cut(line, "#")
+			set.option(strings.ReplaceAll(strings.TrimSpace(line), " ", ""))
+		}
+	}
+	for _, arg := range rules[i].args {
+		set.option(arg)
+	}
+	entries, err := h.ReadDir(set.dir)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			f.Failures = probes.Cut[loginFailures]{More: 1, Why: err.Error()}
+		}
+		return
+	}
+	for n, e := range entries {
+		if n == maxLogins {
+			f.Failures.More = len(entries) - n
+			break
+		}
+		if b, err := h.ReadFile(set.dir + "/" + e.Name); err == nil && (e.Name != "root" || set.root) {
+			if l := set.locked(b, h.Now()); l.Count > 0 {
+				l.Account = e.Name
+				f.Failures.All = append(f.Failures.All, l)
+			}
+		}
+	}
+}
+
+func (s *faillock) option(word string) {
+	key, value, _ := strings.Cut(word, "=")
+	into := map[string]*int{"deny": &s.deny, "fail_interval": &s.interval, "unlock_time": &s.unlock}[key]
+	switch {
+	case key == "even_deny_root":
+		s.root = true
+	case key == "dir" && strings.HasPrefix(value, "/"):
+		s.dir = path.Clean(value)
+	case into != nil && value == "never":
+		*into = 0
+	case into != nil:
+		if n, err := strconv.Atoi(value); err == nil {
+			*into = n
+		}
+	}
+}
+
+// locked counts the failures as check_tally of pam_faillock.c does: those within the interval before the latest. A Count of 0 is an
+// account that is not locked.
+func (s *faillock) locked(b []byte, now time.Time) loginFailures {
+	const size, statusAt, timeAt, valid = 64, 54, 56, 1
+	var times []int64
+	for ; len(b) >= size; b = b[size:] {
+		if binary.NativeEndian.Uint16(b[statusAt:])&valid != 0 {
+			times = append(times, int64(binary.NativeEndian.Uint64(b[timeAt:])))
+		}
+	}
+	if len(times) == 0 || s.deny <= 0 {
+		return loginFailures{}
+	}
+	latest, count := slices.Max(times), 0
+	for _, t := range times {
+		if latest-t < int64(s.interval) {
+			count++
+		}
+	}
+	last := time.Unix(latest, 0)
+	until := last.Add(time.Duration(s.unlock) * time.Second)
+	if count < s.deny || s.unlock > 0 && !until.After(now) {
+		return loginFailures{}
+	}
+	l := loginFailures{Count: count, Last: max(0, now.Sub(last))}
+	if s.unlock > 0 {
+		l.Unlock = until.Sub(now)
+	}
+	return l
+}
