@@ -61,13 +61,7 @@ func TestFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hostmend := os.Getenv("HOSTMEND")
-	if hostmend == "" {
-		hostmend = filepath.Join(t.TempDir(), "hostmend")
-		if err := build(t.Context(), hostmend); err != nil {
-			t.Fatal(err)
-		}
-	}
+	hostmend := buildHostmend(t)
 	// A test that runs into its time limit is cut off without cleaning up; end the hosts before, and say which.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	t.Cleanup(stop)
@@ -93,6 +87,19 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// buildHostmend is the file under test.
+func buildHostmend(t *testing.T) string {
+	t.Helper()
+	hostmend := os.Getenv("HOSTMEND")
+	if hostmend == "" {
+		hostmend = filepath.Join(t.TempDir(), "hostmend")
+		if err := build(t.Context(), hostmend); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return hostmend
+}
+
 // TestTraceIsSeen holds the lab to its own promise: a fault that is not cleared wholly fails, though the host is healthy.
 func TestTraceIsSeen(t *testing.T) {
 	lab := &Lab{Image: openLab(t), OracleOnly: true}
@@ -111,6 +118,32 @@ clear: systemctl start ssh
 	trial := lab.Try(t.Context(), f)
 	if trial.Outcome != Failed || !strings.Contains(trial.Note, "+etc/forgotten ") {
 		t.Errorf("%s: %s", trial.Outcome, trial.Note)
+	}
+}
+
+// TestUnusableHost: a fault that leaves no host to diagnose says nothing of hostmend, so it is the lab's failure and names what
+// went wrong; nothing of the host stays.
+func TestUnusableHost(t *testing.T) {
+	lab := &Lab{Image: openLab(t), Hostmend: buildHostmend(t)}
+	for _, row := range []struct{ name, inject, broken, note string }{
+		{"host vanished", "kill -s RTMIN+4 1; sleep 5", "true", "inject: "}, // systemd powers off
+		{"host vanished behind the oracle's back", "setsid sh -c 'sleep 1; kill -s RTMIN+4 1' >/dev/null 2>&1 &", "sleep 4; fails login root true", "hostmend cannot run on this host"},
+		{"nothing can be run", "rm -r /usr/bin", "fails login root true", "hostmend cannot run on this host"},
+		{"hostmend is gone", "rm /usr/local/bin/hostmend", "true", "hostmend cannot run on this host"},
+		{"inject hangs", "sleep infinity", "true", "inject: gave up after 30s"},
+		{"the oracle is dead", "true", "exit 7", "the oracle sees no trouble: not after 20s: exit status 7"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			f := Fault{
+				Kind: Faults, ID: "unusable", Machine: Container, Expect: Expect{"a"},
+				Inject: Script{inHost, row.inject}, Broken: Script{atGateway, row.broken}, Clear: Script{inHost, "true"},
+			}
+			trial := lab.Try(t.Context(), f)
+			if trial.Outcome != Failed || !strings.Contains(trial.Note, row.note) {
+				t.Errorf("%s: %s", trial.Outcome, trial.Note)
+			}
+		})
 	}
 }
 
