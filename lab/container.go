@@ -57,7 +57,7 @@ func (c *container) boot(ctx context.Context, image Image, hostmend string) erro
 	if err := c.prepare(ctx, image, hostmend); err != nil {
 		return err
 	}
-	groups, err := c.makeGroups()
+	groups, err := makeGroups(filepath.Base(c.dir), memory)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (c *container) boot(ctx context.Context, image Image, hostmend string) erro
 		return fmt.Errorf("starting the launcher: %w", err)
 	}
 	launcher := strconv.Itoa(c.launcher.Process.Pid)
-	if err := c.startGateway(ctx, launcher); err != nil {
+	if c.gateway, err = startGateway(ctx, launcher, &c.console); err != nil {
 		return err
 	}
 	if err := ipBatch(exec.CommandContext(ctx, "nsenter", "--target="+launcher, "--net", "ip", "-batch", "-"),
@@ -103,15 +103,8 @@ func (c *container) boot(ctx context.Context, image Image, hostmend string) erro
 
 // prepare makes the host's directory, its data disk and the files that differ from the image.
 func (c *container) prepare(ctx context.Context, image Image, hostmend string) error {
-	making, err := lockHosts(ctx, filepath.Dir(image.Root))
-	if err != nil {
-		return err
-	}
-	defer making.Close()
-	if c.dir, err = os.MkdirTemp(filepath.Dir(image.Root), hostPrefix); err != nil {
-		return err
-	}
-	if c.lock, err = lockFile(filepath.Join(c.dir, "lock")); err != nil {
+	var err error
+	if c.dir, c.lock, err = makeHostDir(ctx, filepath.Dir(image.Root)); err != nil {
 		return err
 	}
 	for _, d := range []string{"upper/usr/local/bin", "upper/etc", "work", "root", "lxcfs"} {
@@ -175,27 +168,6 @@ func (c *container) makeDisk(ctx context.Context) error {
 		}
 	}
 	return errors.New("no free loop device after 10 tries")
-}
-
-// startGateway runs this program again as the gateway.
-func (c *container) startGateway(ctx context.Context, launcher string) error {
-	c.gateway = exec.Command("/proc/self/exe") //nolint:noctx // Close ends it in the right order
-	c.gateway.Env = append(os.Environ(), roleEnv+"="+launcher)
-	c.gateway.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL, Setpgid: true}
-	c.gateway.Stderr = &c.console
-	if _, err := c.gateway.StdinPipe(); err != nil { // held open: the gateway ends when it closes
-		return err
-	}
-	ready, err := c.gateway.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := c.gateway.Start(); err != nil {
-		return fmt.Errorf("starting the gateway: %w", err)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = c.gateway.Process.Kill() })
-	defer stop()
-	return awaitReady(ready)
 }
 
 // findLeader looks for the container's PID 1: the launcher's child that is process 1 two PID namespaces down.
@@ -266,7 +238,7 @@ func (c *container) AtGateway(ctx context.Context, argv ...string) *exec.Cmd {
 	cmd := tame(exec.CommandContext(ctx, "nsenter",
 		append([]string{"--target=" + strconv.Itoa(c.gateway.Process.Pid), "--net", "--"}, argv...)...))
 	cmd.Env = append(os.Environ(), "ENTER=nsenter --target="+leader+" --all -- env --chdir=/", "KEY="+c.key, "HOST="+hostAddr,
-		"CLIENT="+clientAddr, "LEADER="+leader, "GROUP="+filepath.Base(c.dir), "DISK="+filepath.Base(c.disk.Name()))
+		"CLIENT="+clientAddr, "LEADER="+leader, "GROUP="+filepath.Base(c.dir), "PACE=1", "DISK="+filepath.Base(c.disk.Name()))
 	return cmd
 }
 
@@ -280,3 +252,14 @@ for g in /sys/fs/cgroup/*/"$group" /sys/fs/cgroup/"$group"/supervisor; do
 done
 exec nsenter --target="$leader" --all -- env --chdir=/ "$@"
 `
+
+// Pace is 1: a container is as fast as the machine.
+func (c *container) Pace() time.Duration { return 1 }
+
+// Shell is a login shell in the container.
+func (c *container) Shell(ctx context.Context) *exec.Cmd { return c.Command(ctx, "bash", "-l") }
+
+// Entrance names the processes whose namespaces are the container and the gateway's network.
+func (c *container) Entrance() string {
+	return fmt.Sprintf("To enter it from elsewhere: nsenter -t %d -a; its gateway's network: nsenter -t %d -n", c.leader, c.gateway.Process.Pid)
+}

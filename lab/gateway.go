@@ -13,9 +13,11 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
 // What surrounds a host, with the addresses that an Alibaba Cloud VPC has: the vSwitch's gateway, the metadata service, the
@@ -35,12 +37,19 @@ var resolverAddrs = []string{"100.100.2.136", "100.100.2.138"}
 // roleEnv makes this program, or its test, serve as a gateway instead: see main and TestMain.
 const roleEnv = "HOSTMEND_LAB_GATEWAY_OF"
 
+// tapCable is the launcher of a host that is no process: its cable is a TAP device.
+const tapCable = "tap"
+
 // serveGateway is the process that owns the gateway's network namespace. It makes the cable to the namespace of the process
-// launcher, serves, prints "ready", and ends with its standard input, that is with the lab, however that ends.
+// launcher, or for QEMU to hold, serves, prints "ready", and ends with its standard input, that is with the lab, however that ends.
 func serveGateway(ctx context.Context, launcher string) error {
+	link := "link add lab0 type veth peer name eth0 address " + hostMAC + " netns " + launcher
+	if launcher == tapCable {
+		link = "tuntap add dev lab0 mode tap"
+	}
 	cable := []string{
 		"link set lo up",
-		"link add lab0 type veth peer name eth0 address " + hostMAC + " netns " + launcher,
+		link,
 		"addr add " + gatewayAddr + "/24 dev lab0",
 	}
 	for _, addr := range append([]string{clientAddr, metadataAddr, ntpAddr}, resolverAddrs...) {
@@ -232,6 +241,27 @@ func putTime(b []byte, t time.Time) {
 	const since1900 = 2208988800
 	binary.BigEndian.PutUint32(b, uint32(t.Unix()+since1900))
 	binary.BigEndian.PutUint32(b[4:], uint32(uint64(t.Nanosecond())<<32/1e9))
+}
+
+// startGateway runs this program again as the gateway of launcher; see serveGateway.
+func startGateway(ctx context.Context, launcher string, log io.Writer) (*exec.Cmd, error) {
+	gateway := exec.Command("/proc/self/exe") //nolint:noctx // the host's Close ends it in the right order
+	gateway.Env = append(os.Environ(), roleEnv+"="+launcher)
+	gateway.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL, Setpgid: true}
+	gateway.Stderr = log
+	if _, err := gateway.StdinPipe(); err != nil { // held open: the gateway ends when it closes
+		return nil, err
+	}
+	ready, err := gateway.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := gateway.Start(); err != nil {
+		return nil, fmt.Errorf("starting the gateway: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = gateway.Process.Kill() })
+	defer stop()
+	return gateway, awaitReady(ready)
 }
 
 // awaitReady reads the line that serveGateway prints.

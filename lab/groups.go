@@ -14,10 +14,10 @@ import (
 const hostPrefix = "lab-host-"
 
 // makeGroups gives the host a control group in every hierarchy: two containers in one would share systemd's.
-func (c *container) makeGroups() ([]string, error) {
+func makeGroups(name string, memory int) ([]string, error) {
 	var groups []string
 	for _, root := range hierarchies() {
-		group := filepath.Join(root, filepath.Base(c.dir))
+		group := filepath.Join(root, name)
 		if err := os.Mkdir(group, 0o755); err != nil {
 			return nil, fmt.Errorf("making a control group: %w", err)
 		}

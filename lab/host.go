@@ -22,6 +22,12 @@ type Host interface {
 	Command(ctx context.Context, argv ...string) *exec.Cmd
 	// AtGateway is a program to run in the gateway's network, with what oracle.sh needs in its environment.
 	AtGateway(ctx context.Context, argv ...string) *exec.Cmd
+	// Shell is an interactive shell inside.
+	Shell(ctx context.Context) *exec.Cmd
+	// Entrance says how to enter it from elsewhere.
+	Entrance() string
+	// Pace is how many times as long as in a container everything may take.
+	Pace() time.Duration
 	// Close ends the host and removes all that it was made of.
 	Close() error
 }
@@ -43,7 +49,7 @@ var oracleScript string
 
 // Run executes the script and returns its output; the error holds it too.
 func (s Script) Run(ctx context.Context, h Host) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, scriptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, h.Pace()*scriptTimeout)
 	defer cancel()
 	var cmd *exec.Cmd
 	switch s.Where {
@@ -56,7 +62,7 @@ func (s Script) Run(ctx context.Context, h Host) (string, error) {
 	}
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
-		err = fmt.Errorf("gave up after %s: %w", scriptTimeout, ctx.Err())
+		err = fmt.Errorf("gave up after %s: %w", h.Pace()*scriptTimeout, ctx.Err())
 	}
 	if err != nil {
 		return string(out), fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))

@@ -102,6 +102,20 @@ func sweep(ctx context.Context, cache string) error {
 	return errors.Join(errs...)
 }
 
+// makeHostDir makes and locks a directory for one host.
+func makeHostDir(ctx context.Context, cache string) (dir string, lock *os.File, err error) {
+	making, err := lockHosts(ctx, cache)
+	if err != nil {
+		return "", nil, err
+	}
+	defer making.Close()
+	if dir, err = os.MkdirTemp(cache, hostPrefix); err != nil {
+		return "", nil, err
+	}
+	lock, err = lockFile(filepath.Join(dir, "lock"))
+	return dir, lock, err
+}
+
 // lockHosts is held between making a host's directory and locking it, so that nobody sweeps it away there.
 func lockHosts(ctx context.Context, cache string) (*os.File, error) {
 	if err := os.MkdirAll(cache, 0o700); err != nil { // the first lab on this machine

@@ -47,6 +47,12 @@ func (l *Lab) Boot(ctx context.Context, machine string) (Host, error) {
 	switch machine {
 	case Container:
 		return bootContainer(ctx, l.Image, l.Hostmend)
+	case VM:
+		image, err := OpenVMImage(ctx, l.Image, os.Stderr)
+		if err != nil {
+			return nil, err
+		}
+		return resumeVM(ctx, image, l.Hostmend)
 	default:
 		return nil, fmt.Errorf("%w: %s", errNoMachine, machine)
 	}
@@ -73,12 +79,11 @@ func (l *Lab) TryAll(ctx context.Context, faults []Fault, parallel int, done fun
 }
 
 // Shell boots a host and gives the terminal to a shell in it.
-func (l *Lab) Shell(ctx context.Context) error {
-	h, err := bootContainer(ctx, l.Image, l.Hostmend)
+func (l *Lab) Shell(ctx context.Context, machine string) error {
+	h, err := l.Boot(ctx, machine)
 	if err == nil {
-		fmt.Printf("The host ends with this shell. To enter it from elsewhere: nsenter -t %d -a; its gateway's network: nsenter -t %d -n\n",
-			h.leader, h.gateway.Process.Pid)
-		shell := h.Command(ctx, "bash", "-l")
+		fmt.Println("The host ends with this shell.", h.Entrance())
+		shell := h.Shell(ctx)
 		shell.SysProcAttr.Setpgid = false // the terminal's foreground group
 		shell.Cancel = func() error { return shell.Process.Kill() }
 		shell.Stdin, shell.Stdout, shell.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -86,7 +91,10 @@ func (l *Lab) Shell(ctx context.Context) error {
 			err = nil
 		}
 	}
-	return errors.Join(err, h.Close())
+	if h != nil {
+		err = errors.Join(err, h.Close())
+	}
+	return err
 }
 
 // Possible says why this machine can have no lab, or nil.

@@ -25,7 +25,7 @@ import (
 const mainEnv = "HOSTMEND_LAB_MAIN"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(mainEnv) != "" || os.Getenv(roleEnv) != "" {
+	if os.Getenv(mainEnv) != "" || os.Getenv(roleEnv)+os.Getenv(enterEnv)+os.Getenv(monitorEnv) != "" {
 		main()
 	}
 	os.Exit(m.Run())

@@ -25,6 +25,18 @@ func main() {
 	if launcher := os.Getenv(roleEnv); launcher != "" {
 		exit(serveGateway(context.Background(), launcher))
 	}
+	if dir := os.Getenv(enterEnv); dir != "" {
+		status, err := enterVM(context.Background(), dir, os.Args[1:])
+		if err != nil {
+			exit(err)
+		}
+		os.Exit(status)
+	}
+	if dir := os.Getenv(monitorEnv); dir != "" {
+		answer, err := askMonitor(context.Background(), dir, strings.Join(os.Args[1:], " "))
+		fmt.Print(answer)
+		exit(err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	exit(run(ctx, os.Args[1:], os.Stdout))
@@ -47,6 +59,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	parallel := flags.Int("parallel", runtime.NumCPU()+1, "hosts at once; one more than there are processors, since booting and clearing are mostly waiting")
 	score := flags.String("score", "", "also write the score as JSON to this `file`")
 	shell := flags.Bool("shell", false, "start a healthy host and a shell in it; the host ends with the shell")
+	asVM := flags.Bool("vm", false, "with -shell: a virtual machine")
 	hostmend := flags.String("hostmend", os.Getenv("HOSTMEND"), "the `program` under test, a static one (default: build ./cmd/hostmend)")
 	cache := flags.String("cache", DefaultCache(), "`directory` for the image and the hosts")
 	if err := flags.Parse(args); err != nil {
@@ -78,7 +91,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	lab := &Lab{Image: image, Hostmend: *hostmend, OracleOnly: *oracleOnly}
 	if *shell {
-		return lab.Shell(ctx)
+		machine := Container
+		if *asVM {
+			machine = VM
+		}
+		return lab.Shell(ctx, machine)
 	}
 	all, err := LoadFaults(*dir, chosenKinds...)
 	if err != nil {

@@ -7,12 +7,12 @@ host() { $ENTER "$@"; }
 login() {
   local user=$1
   shift
-  timeout 5 ssh -n -F none -i "$KEY" -b "$CLIENT" -o BatchMode=yes -o IdentitiesOnly=yes -o ConnectTimeout=2 -o LogLevel=ERROR \
+  timeout "$((5 * PACE))" ssh -n -F none -i "$KEY" -b "$CLIENT" -o BatchMode=yes -o IdentitiesOnly=yes -o ConnectTimeout="$((2 * PACE))" -o LogLevel=ERROR \
     -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "$user@$HOST" "$@"
 }
 
 # get PATH fetches from the host's web server; a slow answer is none.
-get() { curl --silent --show-error --fail --noproxy '*' --interface "$CLIENT" --max-time 2 "http://$HOST$1"; }
+get() { curl --silent --show-error --fail --noproxy '*' --interface "$CLIENT" --max-time "$((2 * PACE))" "http://$HOST$1"; }
 
 # running UNIT… is true if all of them run.
 running() { host systemctl is-active --quiet "$@"; }

@@ -74,7 +74,7 @@ func try(ctx context.Context, h Host, f Fault, oracleOnly bool, t *Trial) error 
 		}
 	}
 	if f.Setup.Text != "" || f.Healthy.Text != "" {
-		if err := until(ctx, 20*time.Second, func() error { return healthyFor(ctx, h, f) }); err != nil {
+		if err := until(ctx, 20*h.Pace()*time.Second, func() error { return healthyFor(ctx, h, f) }); err != nil {
 			return fmt.Errorf("not healthy before the fault: %w", err)
 		}
 	}
@@ -107,7 +107,7 @@ func breakAndLook(ctx context.Context, h Host, f Fault, oracleOnly bool, t *Tria
 			return fmt.Errorf("inject: %w", err)
 		}
 	}
-	if err := until(ctx, 20*time.Second, broken); err != nil {
+	if err := until(ctx, 20*h.Pace()*time.Second, broken); err != nil {
 		return fmt.Errorf("injected, but the oracle sees no trouble: %w", err)
 	}
 	if oracleOnly {
@@ -130,10 +130,10 @@ func mend(ctx context.Context, h Host, f Fault, before string) error {
 			return fmt.Errorf("clear: %w", err)
 		}
 	}
-	if err := until(ctx, 30*time.Second, func() error { return healthyFor(ctx, h, f) }); err != nil {
+	if err := until(ctx, 30*h.Pace()*time.Second, func() error { return healthyFor(ctx, h, f) }); err != nil {
 		return fmt.Errorf("not healthy after clearing: %w", err)
 	}
-	return until(ctx, 5*time.Second, func() error { // sockets and units settle
+	return until(ctx, 5*h.Pace()*time.Second, func() error { // sockets and units settle
 		after, err := State(ctx, h)
 		if err == nil && after != before {
 			err = fmt.Errorf("clearing left a trace:\n%s", difference(before, after))
@@ -181,7 +181,7 @@ func alive(ctx context.Context, h Host) error {
 
 // ask runs hostmend inside the host and reads its answer.
 func ask(ctx context.Context, h Host, t *Trial) error {
-	ctx, cancel := context.WithTimeout(ctx, scriptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, h.Pace()*scriptTimeout)
 	defer cancel()
 	cmd := h.Command(ctx, "hostmend", "diagnose", "-o", "json")
 	var stdout, stderr bytes.Buffer
