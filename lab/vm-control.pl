@@ -48,7 +48,7 @@ sub take {
     substr $received, 0, 9 + $size, '';
     if ($kind eq 'R') {
         drop();
-        start($session, split /\0/, $content);
+        start($session, split /\0/, substr($content, 0, -1), -1);
     }
     return unless $job && $job->{session} == $session && $job->{in};
     $job->{input} .= $content if $kind eq 'I';

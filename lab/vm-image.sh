@@ -66,7 +66,7 @@ in_new() { chroot "$new" env DEBIAN_FRONTEND=noninteractive "$@" </dev/null; }
 in_new apt-get update -q
 in_new apt-get install -y -q --no-install-recommends busybox udev # the initrd needs both while it is made
 in_new apt-get install -y -q --no-install-recommends linux-image-cloud-amd64 initramfs-tools grub-pc grub2-common \
-  dmsetup xfsprogs fdisk stress-ng
+  cloud-guest-utils dmsetup xfsprogs fdisk stress-ng
 in_new systemctl enable -q systemd-networkd.service lab-control@0.service lab-control@1.service lab-control@2.service
 rm "$new/usr/sbin/policy-rc.d"
 umount "$new/etc/resolv.conf" "$new/var/cache/apt" "$new/var/lib/apt/lists" "$new/proc"
