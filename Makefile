@@ -108,6 +108,10 @@ bench: build packages ## measure the figures, peers beside them, and write docs/
 lab: packages ## make disposable hosts, break them, and see whether hostmend names each fault
 	go run ./lab
 
+.PHONY: score
+score: packages ## try all that the lab has, the healthy host a hundred times, and write docs/score.md
+	go run ./lab -kind faults,frozen,doubles,decoys -repeat 100 -score docs/score.md
+
 .PHONY: new-probe
 new-probe: ## start a probe: make new-probe NAME=thermal GROUP=linux
 	@tools/new-probe '$(NAME)' '$(GROUP)'

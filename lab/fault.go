@@ -70,6 +70,11 @@ func (e *Expect) UnmarshalYAML(unmarshal func(any) error) error {
 
 func (e Expect) String() string { return strings.Join(e, " and ") }
 
+// has reports whether f is one of what is expected.
+func (e Expect) has(f Finding) bool {
+	return slices.Contains(e, f.Playbook) || slices.Contains(e, f.String())
+}
+
 func (e Expect) nothing() bool { return len(e) == 1 && e[0] == Nothing }
 
 // Script is shell text, and where it runs: inHost or atGateway.
@@ -94,6 +99,9 @@ func (s *Script) UnmarshalYAML(unmarshal func(any) error) error {
 	}
 	return nil
 }
+
+// plain reports whether nothing is done to the host at all.
+func (f Fault) plain() bool { return f.Kind == Decoys && f.Setup.Text+f.Inject.Text == "" }
 
 // LoadFaults reads every fault of the kinds, each kind sorted by name, and reports all that is wrong with any of them.
 func LoadFaults(dir string, kinds ...Kind) ([]Fault, error) {

@@ -15,19 +15,20 @@ type Lab struct {
 	Image      Image
 	Hostmend   string // the program under test
 	OracleOnly bool
+	Repeat     int // how often the healthy host is diagnosed, see times
 }
 
 // Try boots a host and makes, diagnoses and clears one fault on it.
 func (l *Lab) Try(ctx context.Context, f Fault) Trial {
 	start := time.Now()
-	t := Trial{Fault: f.ID, Kind: f.Kind, Expect: f.Expect}
+	t := Trial{Fault: f.ID, Kind: f.Kind, Title: f.Title, Expect: f.Expect}
 	h, err := l.Boot(ctx, f.Machine)
 	switch {
 	case errors.Is(err, errNoMachine):
 		t.Outcome, t.Note = Skipped, err.Error()
 		err = nil
 	case err == nil:
-		err = try(ctx, h, f, l.OracleOnly, &t)
+		err = try(ctx, h, f, l.times(f), &t)
 	}
 	if h != nil {
 		err = errors.Join(err, h.Close())
@@ -37,6 +38,20 @@ func (l *Lab) Try(ctx context.Context, f Fault) Trial {
 	}
 	t.Total = time.Since(start).Seconds()
 	return t
+}
+
+// times is how often a host is diagnosed: what should show nothing more than once, for a false alarm may be rare; a decoy, of
+// which there are many, a tenth as often as the host to which nothing was done.
+func (l *Lab) times(f Fault) int {
+	switch {
+	case l.OracleOnly:
+		return 0
+	case f.plain():
+		return max(1, l.Repeat)
+	case f.Kind == Decoys:
+		return max(1, l.Repeat/10)
+	}
+	return 1
 }
 
 // errNoMachine is what Boot returns where the lab has no machine of the wanted kind.

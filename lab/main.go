@@ -57,7 +57,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	only := flags.String("run", "", "only faults whose id matches this `regexp`")
 	oracleOnly := flags.Bool("oracle-only", false, "inject and clear without a diagnosis: do the oracles see each fault come and go?")
 	parallel := flags.Int("parallel", runtime.NumCPU()+1, "hosts at once; one more than there are processors, since booting and clearing are mostly waiting")
-	score := flags.String("score", "", "also write the score as JSON to this `file`")
+	repeat := flags.Int("repeat", 1, "diagnose the healthy host so many `times`, and each decoy a tenth as often")
+	answers := flags.String("json", "", "also write the table as JSON to this `file`, with hostmend's whole answer where it was not right")
+	score := flags.String("score", "", "also write the score to this `file.md`, and as JSON beside it; a wrong answer is then no error")
 	shell := flags.Bool("shell", false, "start a healthy host and a shell in it; the host ends with the shell")
 	asVM := flags.Bool("vm", false, "with -shell: a virtual machine")
 	hostmend := flags.String("hostmend", os.Getenv("HOSTMEND"), "the `program` under test, a static one (default: build ./cmd/hostmend)")
@@ -89,7 +91,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	lab := &Lab{Image: image, Hostmend: *hostmend, OracleOnly: *oracleOnly}
+	lab := &Lab{Image: image, Hostmend: *hostmend, OracleOnly: *oracleOnly, Repeat: *repeat}
 	if *shell {
 		machine := Container
 		if *asVM {
@@ -108,14 +110,20 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	fmt.Fprintln(os.Stderr)
 	right := table(out, trials)
-	if *score != "" {
+	if *answers != "" {
 		text, err := json.MarshalIndent(trials, "", "  ")
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(*score, append(text, '\n'), 0o644); err != nil {
+		if err := os.WriteFile(*answers, append(text, '\n'), 0o644); err != nil {
 			return err
 		}
+	}
+	if *score != "" {
+		if all, err = LoadFaults(*dir, kinds...); err != nil {
+			return err
+		}
+		return measured(ctx, trials).write(*score, all)
 	}
 	if !right {
 		return errors.New("not every fault was named rightly")
