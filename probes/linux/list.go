@@ -46,6 +46,7 @@ func Probes() []probes.Probe[host.Host] {
 		TCPStats,
 		TimeSync,
 		Units,
+		Usage,
 		VMStat,
 	}
 }
