@@ -10,6 +10,7 @@ import (
 func Probes() []probes.Probe[host.Host] {
 	return []probes.Probe[host.Host]{
 		Accounts,
+		Cgroups,
 		Changes,
 		Conntrack,
 		CPU,
@@ -20,7 +21,9 @@ func Probes() []probes.Probe[host.Host] {
 		Firewall,
 		Fstab,
 		Host,
+		Inotify,
 		Interfaces,
+		IPC,
 		KernelLog,
 		Limits,
 		Listeners,
