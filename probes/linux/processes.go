@@ -44,6 +44,37 @@ type processesFacts struct {
 	ZombiesOf probes.Cut[zombieParent]   `fact:"zombie_parents" doc:"Whose ended children are zombies, by the parent's command name, most first"`
 	TopCPU    probes.Cut[commandCPU]     `fact:"top_cpu" doc:"The 10 command names that used most CPU between the samples; the others are left out, those that used none count as none"`
 	TopMemory probes.Cut[commandMemory]  `fact:"top_memory" doc:"The 10 command names that hold most memory; the others are left out"`
+
+	TopThreads  []commandThreads            `fact:"top_threads" doc:"The 5 command names with most threads"`
+	TopChildren probes.Cut[commandChildren] `fact:"top_children" doc:"The 5 command names whose ended children used most CPU: who starts programs that are gone before anybody sees them"`
+	TopIO       probes.Cut[commandIO]       `fact:"top_io" doc:"The 10 command names that read and wrote most, by /proc/PID/io; looked for only if a process was blocked at both samples, else empty"`
+}
+
+type commandThreads struct {
+	Command string             `fact:"command,key" doc:"Command name"`
+	Threads int                `fact:"threads" unit:"count" doc:"Threads of all of that name"`
+	Count   int                `fact:"count" unit:"count" doc:"Processes of that name"`
+	PID     int                `fact:"pid" unit:"pid" doc:"The one with most threads"`
+	Unit    probes.Opt[string] `fact:"unit" doc:"The systemd service or scope that it runs in; absent outside of any"`
+	Parent  probes.Opt[string] `fact:"parent" doc:"Command name of its parent; absent if that is gone"`
+}
+
+type commandChildren struct {
+	Command string             `fact:"command,key" doc:"Command name of the parent"`
+	CPU     float64            `fact:"cpu_pct" unit:"%" doc:"CPU time of its children that ended between the samples, and of theirs, in percent of one core; of a child that ran for hours all of it"`
+	PID     int                `fact:"pid" unit:"pid" doc:"The parent with most of it"`
+	Age     time.Duration      `fact:"age" doc:"How long ago that parent started"`
+	Unit    probes.Opt[string] `fact:"unit" doc:"The systemd service or scope that it runs in; absent outside of any"`
+	Parent  probes.Opt[string] `fact:"parent" doc:"Command name of its own parent; absent if that is gone"`
+}
+
+type commandIO struct {
+	Command string             `fact:"command,key" doc:"Command name"`
+	Read    float64            `fact:"read_per_s" unit:"bytes/s" doc:"Bytes that were read from disks for it"`
+	Written float64            `fact:"written_per_s" unit:"bytes/s" doc:"Bytes that it gave to be written to disks"`
+	PID     int                `fact:"pid" unit:"pid" doc:"The one with most of it"`
+	Unit    probes.Opt[string] `fact:"unit" doc:"The systemd service or scope that it runs in; absent outside of any"`
+	Parent  probes.Opt[string] `fact:"parent" doc:"Command name of its parent; absent if that is gone"`
 }
 
 type blockedCommand struct {
@@ -74,6 +105,7 @@ type commandCPU struct {
 	Waits    bool                `fact:"waits" doc:"The busiest one, or its first thread, waited for something between the samples; a loop without end never does, however little CPU others leave it"`
 	Kernel   bool                `fact:"kernel_thread" doc:"They are kernel threads"`
 	Unit     probes.Opt[string]  `fact:"unit" doc:"The systemd service or scope that the busiest one runs in; absent outside of any"`
+	Parent   probes.Opt[string]  `fact:"parent" doc:"Command name of its parent; absent if that is gone"`
 }
 
 type commandMemory struct {
@@ -82,6 +114,7 @@ type commandMemory struct {
 	Count   int                `fact:"count" unit:"count" doc:"Processes of that name"`
 	PID     int                `fact:"pid" unit:"pid" doc:"The biggest one"`
 	Unit    probes.Opt[string] `fact:"unit" doc:"The systemd service or scope that the biggest one runs in; absent outside of any"`
+	Parent  probes.Opt[string] `fact:"parent" doc:"Command name of its parent; absent if that is gone"`
 }
 
 // How many command names are listed; what is beyond is counted.
@@ -101,6 +134,7 @@ type process struct {
 	state     byte
 	kernel    bool
 	ticks     uint64 // user and system time
+	reaped    uint64 // the same of children that ended and were waited for
 	started   uint64 // ticks after boot; with the pid it identifies a process
 	threads   int
 	pages     int // resident
@@ -118,7 +152,11 @@ type processTable struct {
 	wchan    map[int]probes.Opt[string]
 	switches map[int]switches
 	unit     map[int]probes.Opt[string]
+	io       map[int]ioCounts // of all processes, if any was blocked
 }
+
+// ioCounts are read_bytes and write_bytes of /proc/PID/io: what went to and from disks, not the page cache.
+type ioCounts struct{ read, written int }
 
 func processesSample(ctx context.Context, h host.Host) (processTable, error) {
 	t := processTable{wchan: map[int]probes.Opt[string]{}, switches: map[int]switches{}, unit: map[int]probes.Opt[string]{}}
@@ -177,7 +215,7 @@ func parseProcess(line string) (process, error) {
 		return p, fmt.Errorf("%.80q has %d fields, not at least 41", line, len(f)+2)
 	}
 	p.command, p.state = strings.ToValidUTF8(line[open+1:end], "\uFFFD"), f[0][0]
-	var flags, user, system, rss int
+	var flags, user, system, children, childrenSystem, rss int
 	for _, x := range []struct {
 		into *int
 		text string
@@ -187,6 +225,8 @@ func parseProcess(line string) (process, error) {
 		{&flags, f[6]},
 		{&user, f[11]},
 		{&system, f[12]},
+		{&children, f[13]},
+		{&childrenSystem, f[14]},
 		{&p.nice, f[16]},
 		{&p.threads, f[17]},
 		{&rss, f[21]},
@@ -204,6 +244,7 @@ func parseProcess(line string) (process, error) {
 		p.command, _, _ = strings.Cut(p.command, "/") // "kworker/0:1-events"
 	}
 	p.ticks, p.started, p.pages = uint64(user)+uint64(system), started, max(0, rss)
+	p.reaped = uint64(max(0, children)) + uint64(max(0, childrenSystem))
 	return p, err
 }
 
@@ -253,9 +294,60 @@ func (t *processTable) lookCloser(h host.Files) {
 	for _, p := range byUse[:min(2*topCommands, len(byUse))] {
 		pids[p.pid] = true
 	}
+	for _, measure := range []func(process) uint64{func(p process) uint64 { return p.reaped }, func(p process) uint64 { return uint64(p.threads) }} {
+		slices.SortFunc(byUse, func(a, b process) int { return cmp.Compare(measure(b), measure(a)) })
+		for _, p := range byUse[:min(topCommands, len(byUse))] {
+			pids[p.pid] = true
+		}
+	}
+	if blocked > 0 {
+		t.countIO(h, pids)
+	}
 	for pid := range pids {
 		t.unit[pid] = processUnit(h, pid)
 	}
+}
+
+// maxIO is of how many processes the I/O is counted; the file costs 10 µs.
+const maxIO = 500
+
+// countIO reads how much each process has read and written, and adds those with most to pids.
+func (t *processTable) countIO(h host.Files, pids map[int]bool) {
+	t.io = map[int]ioCounts{}
+	var most []int
+	for _, p := range t.list {
+		if p.kernel || len(t.io) >= maxIO {
+			continue
+		}
+		fields, err := readAmounts(h, fmt.Sprintf("/proc/%d/io", p.pid))
+		if err != nil { // it ended, or is another user's
+			continue
+		}
+		t.io[p.pid] = ioCounts{fields["read_bytes"], fields["write_bytes"]}
+		most = append(most, p.pid)
+	}
+	slices.SortFunc(most, func(a, b int) int {
+		return cmp.Compare(t.io[b].read+t.io[b].written, t.io[a].read+t.io[a].written)
+	})
+	for _, pid := range most[:min(2*topCommands, len(most))] {
+		pids[pid] = true
+	}
+}
+
+// readAmounts reads lines like "read_bytes: 4096".
+func readAmounts(h host.Files, name string) (map[string]int, error) {
+	text, err := readText(h, name)
+	if err != nil {
+		return nil, err
+	}
+	m := map[string]int{}
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if n, err := parseCount(strings.TrimSpace(value)); err == nil {
+			m[key] = n
+		}
+	}
+	return m, nil
 }
 
 // waitChannel is the kernel function in which a process waits. The kernel says 0 where it does not know, and to those who may not.
@@ -353,7 +445,104 @@ func processes(cur processTable, prev *processTable, dt time.Duration) (processe
 	f.ZombiesOf = cur.zombies()
 	f.TopCPU = cur.topCPU(prev, before, dt)
 	f.TopMemory = cur.topMemory()
+	f.TopThreads = cur.topThreads()
+	f.TopChildren = cur.topChildren(before, dt)
+	f.TopIO = cur.topIO(prev, before, dt)
 	return f, nil
+}
+
+// parentOf is the command name of a process's parent.
+func (t *processTable) parentOf(p process) probes.Opt[string] {
+	i, ok := slices.BinarySearchFunc(t.list, p.ppid, func(o process, pid int) int { return cmp.Compare(o.pid, pid) })
+	if !ok {
+		return probes.None[string]()
+	}
+	return probes.Some(t.list[i].command)
+}
+
+func (t *processTable) topThreads() []commandThreads {
+	groups, biggest := map[string]*commandThreads{}, map[string]int{}
+	for _, p := range t.list {
+		if p.kernel {
+			continue
+		}
+		g := groups[p.command]
+		if g == nil {
+			g = &commandThreads{Command: p.command}
+			groups[p.command] = g
+		}
+		g.Count++
+		g.Threads += p.threads
+		if p.threads > biggest[p.command] {
+			biggest[p.command] = p.threads
+			g.PID, g.Unit, g.Parent = p.pid, t.unitOf(p), t.parentOf(p)
+		}
+	}
+	return most(groups, topCommands/2, func(g *commandThreads) (int, string) { return g.Threads, g.Command }).All
+}
+
+// topChildren adds up the CPU time of children that were waited for between the samples. Nobody else accounts for a program that
+// lives for milliseconds.
+func (t *processTable) topChildren(before map[int]process, dt time.Duration) probes.Cut[commandChildren] {
+	if before == nil || dt <= 0 {
+		return probes.Cut[commandChildren]{Why: "there is only one sample"}
+	}
+	groups, biggest, total := map[string]*commandChildren{}, map[string]uint64{}, map[string]uint64{}
+	for _, p := range t.list {
+		old, ok := before[p.pid]
+		if !ok || old.started != p.started || p.reaped <= old.reaped {
+			continue
+		}
+		used := p.reaped - old.reaped
+		g := groups[p.command]
+		if g == nil {
+			g = &commandChildren{Command: p.command}
+			groups[p.command] = g
+		}
+		total[p.command] += used
+		if used > biggest[p.command] {
+			biggest[p.command] = used
+			g.PID, g.Unit, g.Parent = p.pid, t.unitOf(p), t.parentOf(p)
+			g.Age, _ = t.lifetime(p)
+		}
+	}
+	for name, g := range groups {
+		g.CPU = 100 * float64(total[name]) / userHZ / dt.Seconds()
+	}
+	top := most(groups, topCommands/2, func(g *commandChildren) (int, string) { return int(total[g.Command]), g.Command })
+	return probes.Cut[commandChildren]{All: top.All}
+}
+
+// topIO adds up what was read and written between the samples.
+func (t *processTable) topIO(prev *processTable, before map[int]process, dt time.Duration) probes.Cut[commandIO] {
+	if prev == nil || dt <= 0 {
+		return probes.Cut[commandIO]{Why: "there is only one sample"}
+	}
+	groups, biggest := map[string]*commandIO{}, map[string]int{}
+	for _, p := range t.list {
+		now, ok := t.io[p.pid]
+		then, was := prev.io[p.pid]
+		if !ok || !was || before[p.pid].started != p.started {
+			continue
+		}
+		read, written := max(0, now.read-then.read), max(0, now.written-then.written)
+		if read+written == 0 {
+			continue
+		}
+		g := groups[p.command]
+		if g == nil {
+			g = &commandIO{Command: p.command}
+			groups[p.command] = g
+		}
+		g.Read += float64(read) / dt.Seconds()
+		g.Written += float64(written) / dt.Seconds()
+		if read+written > biggest[p.command] {
+			biggest[p.command] = read + written
+			g.PID, g.Unit, g.Parent = p.pid, t.unitOf(p), t.parentOf(p)
+		}
+	}
+	top := most(groups, topCommands, func(g *commandIO) (int, string) { return int(g.Read + g.Written), g.Command })
+	return probes.Cut[commandIO]{All: top.All}
 }
 
 // byPID indexes a sample; nil of no sample.
@@ -462,6 +651,7 @@ func (t *processTable) topCPU(prev *processTable, before map[int]process, dt tim
 			busiest[p.command] = used
 			g.PID, g.Nice, g.Policy, g.Unit = p.pid, p.nice, policyName(p.policy), t.unitOf(p)
 			g.Age, g.Lifetime = t.lifetime(p)
+			g.Parent = t.parentOf(p)
 			g.Waits = t.waited(prev, p, before[p.pid])
 		}
 	}
@@ -513,7 +703,7 @@ func (t *processTable) topMemory() probes.Cut[commandMemory] {
 		g.Memory += p.pages * t.page
 		if p.pages > biggest[p.command] {
 			biggest[p.command] = p.pages
-			g.PID, g.Unit = p.pid, t.unitOf(p)
+			g.PID, g.Unit, g.Parent = p.pid, t.unitOf(p), t.parentOf(p)
 		}
 	}
 	top := most(groups, topCommands, func(g *commandMemory) (int, string) { return g.Memory, g.Command })

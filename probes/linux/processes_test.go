@@ -43,10 +43,22 @@ func TestProcesses(t *testing.T) {
 				"-- /proc/50/cgroup --\n12:cpu:/x.service\n1:name=systemd:/system.slice/app.service\n0::/\n",
 			map[string]string{
 				"total": "5", "running": "3", "sleeping": "2", "threads": "12", "blocked": "0", "stuck": "0", "zombies": "0",
-				"top_cpu[a) R (b]": `{"command":"a) R (b","cpu_pct":150,"lifetime_pct":55.72222222222222,"age":"15m0s","count":1,"pid":50,"nice":0,"policy":"normal","waits":false,"kernel_thread":false,"unit":"app.service"}`,
-				"top_cpu[xz]":      `{"command":"xz","cpu_pct":50,"lifetime_pct":14,"age":"10s","count":2,"pid":60,"nice":19,"policy":"batch","waits":true,"kernel_thread":false,"unit":null}`,
+				"top_cpu[a) R (b]": `{"command":"a) R (b","cpu_pct":150,"lifetime_pct":55.72222222222222,"age":"15m0s","count":1,"pid":50,"nice":0,"policy":"normal","waits":false,"kernel_thread":false,"unit":"app.service","parent":"systemd"}`,
+				"top_cpu[xz]":      `{"command":"xz","cpu_pct":50,"lifetime_pct":14,"age":"10s","count":2,"pid":60,"nice":19,"policy":"batch","waits":true,"kernel_thread":false,"unit":null,"parent":"systemd"}`,
 				"top_cpu[systemd]": "none",
-				"top_memory":       `[{"command":"systemd","memory":4096000,"count":1,"pid":1,"unit":null},{"command":"xz","memory":1638400,"count":2,"pid":60,"unit":null},{"command":"a) R (b","memory":819200,"count":1,"pid":50,"unit":"app.service"}]`,
+				"top_memory":       `[{"command":"systemd","memory":4096000,"count":1,"pid":1,"unit":null,"parent":null},{"command":"xz","memory":1638400,"count":2,"pid":60,"unit":null,"parent":"systemd"},{"command":"a) R (b","memory":819200,"count":1,"pid":50,"unit":"app.service","parent":"systemd"}]`,
+			},
+		},
+		{
+			"children that are gone, and who writes", base +
+				section(50, "", strings.Replace(stat(50, "poll", "S", 1, 0, 5, 0, 3, 10000, 200, 0), " 5 0 0 0 20", " 5 0 100 20 20", 1)) +
+				section(50, "@1s", strings.Replace(stat(50, "poll", "S", 1, 0, 5, 0, 3, 10000, 200, 0), " 5 0 0 0 20", " 5 0 130 40 20", 1)) +
+				section(60, "", stat(60, "dd", "D", 50, 0, 5, 0, 1, 10000, 10, 0)) +
+				"-- /proc/60/io --\nrchar: 9\nread_bytes: 4096\nwrite_bytes: 100\n-- /proc/60/io @1s --\nrchar: 9\nread_bytes: 8192\nwrite_bytes: 100\n",
+			map[string]string{
+				"top_children[poll].cpu_pct": "50", "top_children[poll].parent": `"systemd"`, "top_children[dd].cpu_pct": "none",
+				"top_threads[poll].threads": "3", "top_io[dd].read_per_s": "4096", "top_io[dd].written_per_s": "0", "top_io[dd].parent": `"poll"`,
+				"top_io[poll].read_per_s": "none",
 			},
 		},
 		{
