@@ -105,7 +105,7 @@ func (f *essentialsFacts) device(h host.Files, name string) error {
 }
 
 func (f *essentialsFacts) directory(h host.Files, name string) error {
-	good := "1777"
+	good := "01777"
 	if name == "/" {
 		good = "0755"
 	}

@@ -16,7 +16,7 @@ func TestEssentials(t *testing.T) {
 		{"a file in its place, and closed ones", "-- /dev/null 0600 --\nx\n-- /dev/zero 020600 --\n-- /dev/random 020600 --\n-- /tmp/ 0755 --\n-- /var/tmp/ 0777 --\n-- /dev/shm/ 01777 --\n", map[string]string{
 			"devices[/dev/null].problem": `"it is no device"`, "devices[/dev/zero].problem": `"not everybody may read and write it"`, "devices[/dev/random].problem": `"not everybody may read it"`,
 			"devices[/dev/urandom].problem": `"it does not exist"`, "directories[/tmp].problem": `"not everybody may write it"`, "directories[/tmp].locked": "true",
-			"directories[/var/tmp].problem": `"everybody may delete the files of others: the sticky bit is missing"`, "directories[/var/tmp].locked": "false", "directories[/tmp].good_mode": `"1777"`,
+			"directories[/var/tmp].problem": `"everybody may delete the files of others: the sticky bit is missing"`, "directories[/var/tmp].locked": "false", "directories[/tmp].good_mode": `"01777"`,
 		}},
 		{"attributes", fine + "-- attributes /etc/shadow --\n{\"immutable\": true}\n-- attributes /etc/passwd --\n!unsupported\n-- attributes /etc/group --\n!permission\n", map[string]string{
 			"attributes[/etc/shadow].immutable": "true", "attributes[/etc/passwd].immutable": "null", "attributes[/etc/group].immutable": `{"unreadable":"attributes /etc/group: permission denied"}`,

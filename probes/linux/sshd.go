@@ -63,6 +63,9 @@ type sshdFacts struct {
 	StartupsDrop probes.Opt[int]  `fact:"startups_drop" unit:"connections" doc:"From so many on it drops some at random; MaxStartups' first number"`
 	LoopbackOnly probes.Opt[bool] `fact:"loopback_only" doc:"It listens, and on loopback addresses alone; absent if nothing listens"`
 
+	WrappersDeny probes.Opt[string] `fact:"wrappers_deny" doc:"The line of /etc/hosts.deny that turns away everybody who is not in hosts.allow, if the daemon is built with TCP wrappers; absent without such a line; needs root"`
+	WrappersSome bool               `fact:"wrappers_allow_some" doc:"With wrappers_deny: /etc/hosts.allow lets some addresses in"`
+
 	Users probes.Cut[sshUser] `fact:"users" doc:"Accounts of people, and root: what sshd makes of their logins by key; at most 50. Unreadable where there is no effective configuration"`
 
 	Paths []sshPath `fact:"paths" doc:"Files and directories whose mode and owner decide whether sshd starts and whether keys count"`
@@ -111,6 +114,7 @@ func sshd(ctx context.Context, h host.Host) (sshdFacts, error) {
 	f.privsepUser(h)
 	f.paths(h, conf)
 	f.users(ctx, h, conf)
+	f.wrappers(h)
 	return f, nil
 }
 
