@@ -2,6 +2,7 @@ package playbooks
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/expr-lang/expr/ast"
@@ -300,6 +301,9 @@ func (c *compiler) identifier(n *ast.IdentifierNode) operand {
 	if _, ok := c.schema.functions[name]; ok {
 		return c.errorf(n, "%s is a function: write %s(…)", name, name)
 	}
+	if name == probes.Site {
+		return c.noSuchCheck(n, "")
+	}
 	var names []string
 	for probe := range c.schema.index {
 		names = append(names, probe)
@@ -427,13 +431,49 @@ func (c *compiler) read(path string) {
 // rootOf is the index of the probe that an expression names directly, or -1.
 func (c *compiler) rootOf(n ast.Node) int {
 	id, ok := n.(*ast.IdentifierNode)
-	if !ok || c.lets[id.Value] != nil || id.Value == c.file.each {
+	if !ok {
+		id = &ast.IdentifierNode{Value: siteCheck(n)}
+	}
+	if c.lets[id.Value] != nil || id.Value == c.file.each {
 		return -1
 	}
 	if i, ok := c.schema.index[id.Value]; ok {
 		return i
 	}
 	return -1
+}
+
+// siteCheck is the name of the probe in site.shop; empty for everything else.
+func siteCheck(n ast.Node) string {
+	if m, ok := n.(*ast.MemberNode); ok && !m.Optional {
+		id, _ := m.Node.(*ast.IdentifierNode)
+		name, _ := m.Property.(*ast.StringNode)
+		if id != nil && name != nil && id.Value == probes.Site {
+			return probes.Site + "." + name.Value
+		}
+	}
+	return ""
+}
+
+// noSuchCheck is about site.NAME where nobody declared NAME, or about site alone.
+func (c *compiler) noSuchCheck(n ast.Node, name string) operand {
+	var names []string
+	for probe := range c.schema.index {
+		if strings.HasPrefix(probe, probes.Site+".") {
+			names = append(names, probe)
+		}
+	}
+	if len(names) == 0 {
+		if c.file.noChecks { // said once: it is so everywhere in the file
+			return operand{}
+		}
+		c.file.noChecks = true
+		return c.errorf(n, "no site checks are loaded: name their directory with --checks")
+	}
+	if name == "" {
+		return c.errorf(n, "name a site check%s", didYouMean("", names))
+	}
+	return c.errorf(n, "there is no site check %q%s", name, didYouMean(name, names))
 }
 
 // whole notes that all facts of a probe are read, where an expression uses them without naming one.
@@ -447,6 +487,12 @@ func (c *compiler) whole(n ast.Node) {
 func (c *compiler) member(n *ast.MemberNode) operand {
 	if id, ok := n.Node.(*ast.IdentifierNode); ok && id.Value == "params" {
 		return c.param(n)
+	}
+	if i := c.rootOf(n); i >= 0 {
+		return c.root(i)
+	}
+	if name := siteCheck(n); name != "" {
+		return c.noSuchCheck(n, name)
 	}
 	o := c.node(n.Node)
 	if !o.ok() {

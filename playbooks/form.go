@@ -47,6 +47,7 @@ type form struct {
 	fix         []rawStep
 	manual      pair
 	confirm     pair
+	noChecks    bool // it was said that there are no site checks
 	verify      *expression
 	until       *expression
 	settle      time.Duration
@@ -203,6 +204,8 @@ func (f *form) check(root *node) {
 		switch _, isFunction := f.schema.functions[name]; {
 		case !nameFor.MatchString(name):
 			n.errorf("%q is no name: small letters, digits and _", name)
+		case name == probes.Site:
+			n.errorf("%q is where the facts of site checks are: choose another name", name)
 		case isFunction || slices.Contains(reserved, name) || f.schema.operators[name]:
 			n.errorf("%q is a word of the language: choose another name", name)
 		case names[name] != "":

@@ -224,14 +224,23 @@ func (l *Library) Needs() probes.Want {
 
 // splitFact takes `sysctl["net.core.somaxconn"]` apart; the key is empty where there is none that is known.
 func splitFact(fact string) (probe, key string) {
-	i := strings.IndexAny(fact, ".[")
-	if i < 0 {
-		return fact, ""
+	probe, rest := cutProbe(fact)
+	if strings.HasPrefix(rest, "[") {
+		key, _ = strconv.Unquote(rest[1 : len(rest)-1])
 	}
-	if fact[i] == '[' {
-		key, _ = strconv.Unquote(fact[i+1 : len(fact)-1])
+	return probe, key
+}
+
+// cutProbe cuts a path behind the name of its probe: `conntrack` and `.count`, `site.shop` and `.status`.
+func cutProbe(path string) (probe, rest string) {
+	from := 0
+	if strings.HasPrefix(path, probes.Site+".") {
+		from = len(probes.Site) + 1
 	}
-	return fact[:i], key
+	if i := strings.IndexAny(path[from:], ".["); i >= 0 {
+		return path[:from+i], path[from+i:]
+	}
+	return path, ""
 }
 
 // Readers are the playbooks whose verdict depends on a fact, named as `conntrack.count`, `sysctl["net.core.somaxconn"]`, or by

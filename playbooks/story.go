@@ -416,10 +416,7 @@ func newWorld(s *schema) *world {
 
 // set carries out one line of a story: a probe's facts, its status, or one fact by its path.
 func (w *world) set(k, value *node) {
-	name, rest := k.text, ""
-	if i := strings.IndexAny(k.text, ".["); i >= 0 {
-		name, rest = k.text[:i], k.text[i:]
-	}
+	name, rest := cutProbe(k.text)
 	i, ok := w.schema.index[name]
 	if !ok {
 		k.errorf("there is no probe %q%s", name, didYouMean(name, append(keysOf(w.schema.index), expectations...)))

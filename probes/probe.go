@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,6 +23,7 @@ type Probe[S any] struct {
 	Needs   Needs         // what it cannot do without: unmet → skipped, with the reason
 	Every   time.Duration // the daemon's interval; 0: a minute
 	Timeout time.Duration // 0: two seconds
+	Waits   bool          // it mostly waits, like one that needs the network: it takes no place among those that compute
 
 	facts   *Type
 	err     error // what is wrong with the definition
@@ -68,6 +71,45 @@ func Define[S, T any](p Probe[S], collect func(context.Context, S) (T, error)) P
 	p.sample = func(ctx context.Context, src S, _ Want) (any, error) { return collect(ctx, src) }
 	p.derive = func(cur, _ any, _ time.Duration) (Value, error) { return valueOf(reflect.ValueOf(cur), p.facts), nil }
 	return p
+}
+
+// DefineWith is Define for facts to which whoever declares the probe adds some of his own: they follow those of T. collect returns T and
+// their values, in the order of more.
+func DefineWith[S, T any](p Probe[S], more []Field, collect func(context.Context, S) (T, []Value, error)) Probe[S] {
+	type answer struct {
+		facts T
+		more  []Value
+	}
+	own, err := typeOf(reflect.TypeFor[T]())
+	if err != nil {
+		p.err = err
+		return p
+	}
+	p.facts = &Type{Kind: Struct, Fields: slices.Concat(own.Fields, more)}
+	for _, f := range more {
+		if own.Field(f.Name) >= 0 {
+			p.err = fmt.Errorf("the name %q is taken", f.Name)
+		}
+	}
+	p.sample = func(ctx context.Context, src S, _ Want) (any, error) {
+		facts, more, err := collect(ctx, src)
+		return answer{facts, more}, err
+	}
+	p.derive = func(cur, _ any, _ time.Duration) (Value, error) {
+		a := cur.(answer)
+		v := valueOf(reflect.ValueOf(a.facts), own)
+		return StructValue(append(v.list, a.more...)), nil
+	}
+	return p
+}
+
+// FieldNames are the names of T's facts: what a name that is added to them must not be.
+func FieldNames[T any]() []string {
+	t, err := typeOf(reflect.TypeFor[T]())
+	if err != nil {
+		return nil
+	}
+	return t.fieldNames()
 }
 
 // DefineSampled is Define for facts that are rates: sample reads raw counters R, and facts, a pure function, makes facts of
@@ -176,6 +218,11 @@ func Describe[S any](list []Probe[S]) []Info {
 	return infos
 }
 
+// Site begins the names of the probes that an operator declares for his own hosts: site.shop.
+const Site = "site"
+
+var probeName = regexp.MustCompile(`^(` + Site + `\.)?[a-z][a-z0-9_]*$`)
+
 // Validate reports everything that is wrong with the definitions of a list of probes.
 func Validate[S any](list []Probe[S]) error {
 	var errs []error
@@ -186,7 +233,7 @@ func Validate[S any](list []Probe[S]) error {
 		switch {
 		case p.err != nil:
 			err = p.err
-		case !namePattern.MatchString(p.Name):
+		case !probeName.MatchString(p.Name):
 			err = errors.New("the name is not a lower-case identifier")
 		case seen[p.Name]:
 			err = errors.New("the name is taken")

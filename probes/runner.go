@@ -243,7 +243,7 @@ func (r *run[S]) remember(name string, s sample) {
 // the goroutine, and the thread that it sits on, are given up.
 func (r *run[S]) take(ctx context.Context, p Probe[S]) (sample, time.Duration, error) {
 	place := r.computing
-	if p.Needs&Network != 0 {
+	if p.Needs&Network != 0 || p.Waits {
 		place = r.waiting
 	}
 	select {
