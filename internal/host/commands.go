@@ -60,14 +60,14 @@ func (l *Local) Run(ctx context.Context, argv ...string) (Output, error) {
 		return Output{}, err
 	}
 	// A process in D state does not even die of SIGKILL, and waiting for it would never end.
-	return giveUp(ctx, l, fmt.Sprintf("running %q", argv), 2*waitDelay, func() (Output, error) { return execute(ctx, path, argv[1:]...) })
+	return giveUp(ctx, l, fmt.Sprintf("running %q", argv), 2*waitDelay, func() (Output, error) { return execute(ctx, path, maxOutput, argv[1:]...) })
 }
 
 // waitDelay is for a grandchild that keeps a killed command's pipes open.
 const waitDelay = 200 * time.Millisecond
 
-func execute(ctx context.Context, path string, args ...string) (Output, error) {
-	stdout, stderr := &limited{}, &limited{}
+func execute(ctx context.Context, path string, limit int, args ...string) (Output, error) {
+	stdout, stderr := &limited{max: limit}, &limited{max: limit}
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{"PATH=" + commandPath, "LC_ALL=C", "TZ=UTC0", "SYSTEMD_PAGER=", "SYSTEMD_COLORS=0"}
 	cmd.Dir = "/"
@@ -79,7 +79,7 @@ func execute(ctx context.Context, path string, args ...string) (Output, error) {
 	err := cmd.Run()
 	switch {
 	case stdout.over || stderr.over:
-		return Output{}, fmt.Errorf("running %q: its output is %w of %d bytes", argv, ErrTooLarge, maxOutput)
+		return Output{}, fmt.Errorf("running %q: its output is %w of %d bytes", argv, ErrTooLarge, limit)
 	case ctx.Err() != nil:
 		return Output{}, fmt.Errorf("running %q: %w", argv, ctx.Err())
 	}
@@ -99,12 +99,13 @@ func execute(ctx context.Context, path string, args ...string) (Output, error) {
 
 // limited is a buffer that breaks the pipe once it holds too much, so that the command ends.
 type limited struct {
+	max  int
 	buf  bytes.Buffer
 	over bool
 }
 
 func (l *limited) Write(p []byte) (int, error) {
-	if l.buf.Len()+len(p) > maxOutput {
+	if l.buf.Len()+len(p) > l.max {
 		l.over = true
 		return 0, ErrTooLarge
 	}

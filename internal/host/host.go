@@ -22,6 +22,8 @@ type Host interface {
 	Kernel
 	Network
 
+	// Check asks what an operator declared for his own hosts.
+	Check(ctx context.Context, c Check) (CheckAnswer, error)
 	// Now is the machine's wall clock; in a capture, the time of the capture.
 	Now() time.Time
 	// Sleep lets time pass until ctx ends; in a capture it moves Now, and what was read at that later time is answered.

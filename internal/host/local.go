@@ -22,7 +22,13 @@ import (
 type Local struct {
 	// Offline keeps it from sending packets.
 	Offline bool
+	// OperatorDir is where the operator's secrets and his list of commands are; empty: /etc/hostmend.
+	OperatorDir string
+	// Secrets are the names of those that checks use. Their values are removed from every answer.
+	Secrets []string
 
+	learn sync.Once
+	known []string // the values of secrets that were read, in the forms in which they may come back
 	mu    sync.Mutex
 	stuck map[string]time.Time // calls that were given up and have not come back, by when
 }

@@ -161,17 +161,17 @@ func TestRunRefuses(t *testing.T) {
 
 func TestExecute(t *testing.T) {
 	t.Setenv("HOSTMEND_SECRET", "hush")
-	out, err := execute(t.Context(), "/bin/sh", "-c", "env; echo oops >&2; pwd; exit 7")
+	out, err := execute(t.Context(), "/bin/sh", maxOutput, "-c", "env; echo oops >&2; pwd; exit 7")
 	if err != nil || out.Exit != 7 || string(out.Stderr) != "oops\n" {
 		t.Errorf("%+v, %v", out, err)
 	}
 	if s := string(out.Stdout); strings.Contains(s, "hush") || !strings.Contains(s, "LC_ALL=C") || !strings.HasSuffix(s, "\n/\n") {
 		t.Errorf("environment and directory are not the fixed ones:\n%s", s)
 	}
-	if out, err = execute(t.Context(), "/bin/sh", "-c", "kill -9 $$"); err != nil || out.Exit != 128+9 {
+	if out, err = execute(t.Context(), "/bin/sh", maxOutput, "-c", "kill -9 $$"); err != nil || out.Exit != 128+9 {
 		t.Errorf("killed: %+v, %v", out, err)
 	}
-	if _, err = execute(t.Context(), "/bin/sh", "-c", "yes"); !errors.Is(err, ErrTooLarge) {
+	if _, err = execute(t.Context(), "/bin/sh", maxOutput, "-c", "yes"); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("endless output: %v", err)
 	}
 }
@@ -182,7 +182,7 @@ func TestExecuteKillsChildren(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	_, err := execute(ctx, "/bin/sh", "-c", "sleep 60 & echo $! >"+pidFile+"; wait")
+	_, err := execute(ctx, "/bin/sh", maxOutput, "-c", "sleep 60 & echo $! >"+pidFile+"; wait")
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v; want the time-out", err)
 	}

@@ -17,11 +17,19 @@ import (
 //
 // Where the form of an answer is known, only the fields that are known to be harmless pass (shadow, environment, keys, the metadata
 // service's credentials). Everywhere else patterns look for secrets, which finds what looks like one and no more.
-func Redacted(h Host) *Redactor { return &Redactor{Host: h, found: map[finding]int{}} }
+func Redacted(h Host) *Redactor {
+	r := &Redactor{Host: h, found: map[finding]int{}}
+	r.conceal, _ = h.(concealer)
+	return r
+}
+
+// concealer knows secrets by their value.
+type concealer interface{ Conceal(text string) string }
 
 // Redactor is the Host that Redacted makes. It counts what it removed.
 type Redactor struct {
 	Host
+	conceal concealer // nil: it knows none
 
 	mu    sync.Mutex
 	found map[finding]int
@@ -54,6 +62,12 @@ func (r *Redactor) Removed() []Removal {
 func (r *Redactor) text(where, text string, how func(*scrubber, string) string) string {
 	s := scrubber{}
 	text = how(&s, text)
+	if r.conceal != nil {
+		if clean := r.conceal.Conceal(text); clean != text {
+			text = clean
+			s.count("secret of a check")
+		}
+	}
 	if len(s.found) > 0 {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -136,6 +150,13 @@ func (r *Redactor) Get(ctx context.Context, url string, header map[string]string
 		how = (*scrubber).everything
 	}
 	a.Body = r.text("get "+url, a.Body, how)
+	return a, err
+}
+
+// Check asks what an operator declared and returns the answer without secrets.
+func (r *Redactor) Check(ctx context.Context, c Check) (CheckAnswer, error) {
+	a, err := r.Host.Check(ctx, c)
+	a.clean(func(text string) string { return r.text("check "+c.Name, text, (*scrubber).lines) })
 	return a, err
 }
 

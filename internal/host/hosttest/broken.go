@@ -92,6 +92,10 @@ func (denied) Get(context.Context, string, map[string]string) (host.HTTPAnswer, 
 	return deny[host.HTTPAnswer]("get")
 }
 
+func (denied) Check(context.Context, host.Check) (host.CheckAnswer, error) {
+	return deny[host.CheckAnswer]("check")
+}
+
 func (denied) Query(context.Context, host.DNSQuery) (host.DNSAnswer, error) {
 	return deny[host.DNSAnswer]("dns")
 }

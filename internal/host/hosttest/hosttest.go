@@ -24,7 +24,7 @@
 //	-- clock --                       the JSON of host.Clock
 //	-- machine --                     the JSON of host.Machine
 //	-- ping 10.0.0.1 1500 df --       the JSON of the answer: ping DST [SIZE] [df], connect ADDR:PORT, get URL, dns SERVER:PORT NAME TYPE,
-//	                                  sntp SERVER, route-to DST
+//	                                  sntp SERVER, route-to DST, check NAME DIGEST
 //
 // Instead of an answer, the body of a section that is not a file may be an error: !timeout, !refused, !unreachable, !permission,
 // !notexist, !unsupported, the name of an errno like !ESRCH, or "! " and any text; a [quoted] body never is. Every section may have versions (@1s). A file that is not there does not
@@ -494,6 +494,8 @@ func check(kind, body string) error {
 		return decode(body, &host.SNTPAnswer{})
 	case "route-to":
 		return decode(body, &host.Route{})
+	case "check":
+		return decode(body, &host.CheckAnswer{})
 	}
 	return fmt.Errorf("no question begins with %q", kind)
 }
@@ -891,4 +893,10 @@ func (h *Host) SNTP(_ context.Context, server string) (host.SNTPAnswer, error) {
 // RouteTo answers "route-to DST".
 func (h *Host) RouteTo(_ context.Context, dst netip.Addr) (host.Route, error) {
 	return ask[host.Route](h, "route-to "+dst.String())
+}
+
+// Check answers "check NAME DIGEST". The digest is of the whole question: with other check files than when it was recorded there is no
+// answer.
+func (h *Host) Check(_ context.Context, c host.Check) (host.CheckAnswer, error) {
+	return ask[host.CheckAnswer](h, checkQuestion(c))
 }

@@ -288,6 +288,13 @@ func (r *Recorder) RouteTo(ctx context.Context, dst netip.Addr) (host.Route, err
 	return question(r, "route-to "+dst.String(), func() (host.Route, error) { return r.h.RouteTo(ctx, dst) })
 }
 
+// Check records the answer to an operator's own question.
+func (r *Recorder) Check(ctx context.Context, c host.Check) (host.CheckAnswer, error) {
+	return question(r, checkQuestion(c), func() (host.CheckAnswer, error) { return r.h.Check(ctx, c) })
+}
+
+func checkQuestion(c host.Check) string { return "check " + c.Name + " " + c.Digest() }
+
 func dnsQuestion(q host.DNSQuery) string {
 	return fmt.Sprintf("dns %s %s %s", q.Server, q.Name, q.Type)
 }
