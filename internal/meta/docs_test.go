@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hostmend/hostmend/checks"
 	"github.com/hostmend/hostmend/playbooks"
 	remediate "github.com/hostmend/hostmend/remediate/linux"
 	"github.com/hostmend/hostmend/report"
@@ -49,6 +50,8 @@ func TestDocs(t *testing.T) {
 		{"docs/cli.md", commands(t, program)},
 		{"docs/language.md", playbooks.Reference()},
 		{"docs/schema/playbook.schema.json", playbooks.Schema()},
+		{"docs/checks.md", checks.Reference()},
+		{"docs/schema/checks.schema.json", checks.Schema()},
 	}
 	for _, page := range pages {
 		file := filepath.Join(root, page.file)

@@ -1,11 +1,16 @@
 package meta
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/hostmend/hostmend/checks"
 	"github.com/hostmend/hostmend/playbooks"
+	"github.com/hostmend/hostmend/probes"
 	remediate "github.com/hostmend/hostmend/remediate/linux"
 )
 
@@ -28,5 +33,41 @@ func TestExamples(t *testing.T) {
 	}
 	if shown == 0 {
 		t.Error("no documentation shows a playbook")
+	}
+}
+
+// The examples of site checks load, their playbooks read the checks' facts, and the stories come true.
+func TestSiteExamples(t *testing.T) {
+	read := func(pattern string) []playbooks.File {
+		names, err := filepath.Glob(filepath.Join(root, "docs/examples/site", pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("there is no %s: %v", pattern, err)
+		}
+		var files []playbooks.File
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, playbooks.File{Name: filepath.Base(name), Data: data})
+		}
+		return files
+	}
+	set, err := checks.Load(read("checks/*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := probes.Validate(set.Probes()); err != nil {
+		t.Error(err)
+	}
+	infos := slices.Concat(hostProbes(), probes.Describe(set.Probes()))
+	l, err := playbooks.Load(read("playbooks/*.yaml"), infos, remediate.Actions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, story := range read("playbooks/*.txtar") {
+		if err := playbooks.RunStory(l, story); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -106,6 +106,7 @@ var directions = []struct {
 	{"./probes/cloud", []string{"./internal/host"}, "a cloud probe runs far from the host that it speaks of"},
 	{"./playbooks", []string{"./internal/host", "./probes/linux", "./probes/network", "./probes/cloud"}, "the language is pure: facts are handed in"},
 	{"./playbooks", []string{"./remediate", "./report"}, "imports run cmd → report → playbooks → probes → internal/host"},
+	{"./checks", []string{"./remediate", "./report", "./probes/linux", "./probes/network"}, "a check knows the door, its contract and how files are read"},
 	{"./remediate", []string{"./report"}, "a report is made of what was done, not the other way round"},
 	{"./cmd", []string{"./lab", "./internal/bench", "./internal/meta", "./probes/probestest", "testing"}, "what we ship holds no test code"},
 }
