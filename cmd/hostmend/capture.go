@@ -38,6 +38,7 @@ standard error says what was removed. Host names, addresses, accounts, file name
 		},
 	}
 	c.Flags().BoolVar(&offline, "no-network", false, "send no packets")
+	p.checksFlag(c)
 	return c
 }
 
@@ -78,7 +79,7 @@ func replayCommand(p *program) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			library, err := j.library()
+			library, err := j.library(p)
 			if err != nil {
 				return err
 			}
@@ -89,7 +90,7 @@ func replayCommand(p *program) *cobra.Command {
 			return p.tell(r, j)
 		},
 	}
-	j.flags(c)
+	j.flags(p, c)
 	return c
 }
 

@@ -30,9 +30,9 @@ type judging struct {
 // failOn are the severities in the order of playbooks.Severity.
 var failOn = []string{"info", "warning", "critical"}
 
-func (j *judging) flags(c *cobra.Command) {
+func (j *judging) flags(p *program, c *cobra.Command) {
 	outputFlag(c, &j.output, report.Formats...)
-	j.libraryFlags(c)
+	j.libraryFlags(p, c)
 	f := c.Flags()
 	f.StringVar(&j.profile, "profile", "default", "which playbooks and parameters; there is one, default")
 	f.StringSliceVar(&j.only, "only", nil, "judge only these playbooks, by id")
@@ -44,9 +44,10 @@ func (j *judging) flags(c *cobra.Command) {
 }
 
 // libraryFlags are the flags that say what to judge by.
-func (j *judging) libraryFlags(c *cobra.Command) {
+func (j *judging) libraryFlags(p *program, c *cobra.Command) {
 	f := c.Flags()
 	f.StringArrayVar(&j.paths, "playbooks", nil, "judge by the playbooks in this directory or file instead of the built-in ones")
+	p.checksFlag(c)
 	f.StringArrayVar(&j.overlays, "overlay", nil, "file that changes parameters or severities; of several the later wins")
 	f.StringArrayVar(&j.labels, "label", nil, "label of this host, KEY=VALUE, by which overlays match it")
 }
@@ -79,7 +80,7 @@ could be checked, or nothing applies here.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx := c.Context()
-			library, err := j.library()
+			library, err := j.library(p)
 			if err != nil {
 				return err
 			}
@@ -95,7 +96,7 @@ could be checked, or nothing applies here.`,
 			return p.tell(r, j)
 		},
 	}
-	j.flags(c)
+	j.flags(p, c)
 	c.Flags().BoolVar(&j.offline, "no-network", false, "send no packets; what needs them is not checked")
 	c.Flags().DurationVar(&j.timeout, "timeout", 30*time.Second, "report what is known after this time; 0: no limit")
 	return c
@@ -116,12 +117,12 @@ func (p *program) tell(r *report.Report, j *judging) error {
 }
 
 // library loads the playbooks that the flags ask for.
-func (j *judging) library() (*playbooks.Library, error) {
+func (j *judging) library(p *program) (*playbooks.Library, error) {
 	labels, err := parseLabels(j.labels)
 	if err != nil {
 		return nil, err
 	}
-	l, err := loadLibrary(j.paths...)
+	l, err := p.loadLibrary(j.paths...)
 	if err != nil {
 		return nil, err
 	}

@@ -16,24 +16,24 @@ import (
 )
 
 // loadLibrary loads the playbooks at the given paths; without any, the built-in ones.
-func loadLibrary(paths ...string) (*playbooks.Library, error) {
+func (p *program) loadLibrary(paths ...string) (*playbooks.Library, error) {
 	builtin, err := builtinFiles()
 	if err != nil {
 		return nil, err
 	}
 	if len(paths) == 0 {
-		return playbooks.Load(builtin, probes.Describe(hostProbes()), linux.Actions())
+		return playbooks.Load(builtin, probes.Describe(p.hostProbes()), linux.Actions())
 	}
 	files, err := readPlaybooks(paths)
 	if err != nil {
 		return nil, err
 	}
-	return loadAmong(files, builtin)
+	return p.loadAmong(files, builtin)
 }
 
 // loadAmong loads files among the built-in playbooks, which they may name in `explains` and whose place they take where the id is
 // the same, and returns a library of these files alone.
-func loadAmong(files, builtin []playbooks.File) (*playbooks.Library, error) {
+func (p *program) loadAmong(files, builtin []playbooks.File) (*playbooks.Library, error) {
 	ours := map[string]bool{}
 	var ids []string
 	for _, f := range files {
@@ -46,7 +46,7 @@ func loadAmong(files, builtin []playbooks.File) (*playbooks.Library, error) {
 			all = append(all, f)
 		}
 	}
-	l, err := playbooks.Load(all, probes.Describe(hostProbes()), linux.Actions())
+	l, err := playbooks.Load(all, probes.Describe(p.hostProbes()), linux.Actions())
 	if problems, ok := errors.AsType[playbooks.Problems](err); ok {
 		problems = slices.DeleteFunc(problems, func(p playbooks.Problem) bool { return !ours[p.File] })
 		if len(problems) > 0 {

@@ -18,7 +18,7 @@ import (
 	"github.com/hostmend/hostmend/report"
 )
 
-// hostProbes are the probes that ask a host.
+// hostProbes are the built-in probes that ask a host.
 func hostProbes() []probes.Probe[host.Host] {
 	return slices.Concat(linux.Probes(), network.Probes())
 }
@@ -28,7 +28,7 @@ func (p *program) local(offline bool) host.Host {
 	if p.Host != nil {
 		return p.Host
 	}
-	return &host.Local{Offline: offline}
+	return &host.Local{Offline: offline, Secrets: p.checks.Secrets()}
 }
 
 // look runs the probes whose facts are wanted. Whatever h answers goes through redaction first: no probe, and so no fact, report or
@@ -37,7 +37,7 @@ func (p *program) look(ctx context.Context, h host.Host, want probes.Want) *prob
 	h = host.Redacted(h)
 	progress, done := p.progress()
 	defer done()
-	r := &probes.Runner[host.Host]{Source: h, Probes: hostProbes(), Can: needs(h.Can()), Clock: h, Progress: progress}
+	r := &probes.Runner[host.Host]{Source: h, Probes: p.hostProbes(), Can: needs(h.Can()), Clock: h, Progress: progress}
 	s := r.Run(ctx, want)
 	s.Host = hostName(h)
 	for _, o := range s.Observations {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/hostmend/hostmend/checks"
 	"github.com/hostmend/hostmend/internal/host"
 	"github.com/hostmend/hostmend/report"
 )
@@ -58,6 +59,7 @@ type program struct {
 	Host host.Host
 
 	log     *zap.Logger
+	checks  *checks.Set // that --checks names; nil: none
 	lang    string
 	verbose bool
 }
@@ -113,6 +115,7 @@ the values that prove it, and what would mend it. It changes nothing.`,
 		latencyCommand(p),
 		probeCommand(p),
 		playbookCommand(p),
+		checkCommand(p),
 		versionCommand(p),
 	)
 	return root

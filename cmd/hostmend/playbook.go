@@ -34,12 +34,12 @@ func needsCommand(c *cobra.Command, _ []string) error {
 }
 
 func playbookLint(p *program) *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:     "lint [FILE|DIR...]",
 		Short:   "Check playbooks and say all that is wrong; without arguments, the built-in ones",
 		Example: "  hostmend playbook lint swap.yaml\n  hostmend playbook lint playbooks/library",
 		RunE: func(_ *cobra.Command, paths []string) error {
-			l, err := loadLibrary(paths...)
+			l, err := p.loadLibrary(paths...)
 			if err != nil {
 				return err
 			}
@@ -54,10 +54,12 @@ func playbookLint(p *program) *cobra.Command {
 			return err
 		},
 	}
+	p.checksFlag(c)
+	return c
 }
 
 func playbookTest(p *program) *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:     "test FILE|DIR...",
 		Short:   "Play the stories of playbooks: NAME.txtar beside NAME.yaml",
 		Example: "  hostmend playbook test swap.yaml\n  hostmend playbook test playbooks/library",
@@ -67,7 +69,7 @@ but not their stories; these are in the source tree, in playbooks/library.`,
 			if len(paths) == 0 {
 				return errors.New("say a FILE or DIR: the built-in stories are in the source tree, playbooks/library, and not in this program")
 			}
-			l, err := loadLibrary(paths...)
+			l, err := p.loadLibrary(paths...)
 			if err != nil {
 				return err
 			}
@@ -88,6 +90,8 @@ but not their stories; these are in the source tree, in playbooks/library.`,
 			return err
 		},
 	}
+	p.checksFlag(c)
+	return c
 }
 
 func runStory(l *playbooks.Library, name string) error {
@@ -128,7 +132,7 @@ func playbookExplain(p *program) *cobra.Command {
 				j.paths, id = []string{id}, idOf(id)
 			}
 			j.only = []string{id}
-			library, err := j.library()
+			library, err := j.library(p)
 			if err != nil {
 				return err
 			}
@@ -149,7 +153,7 @@ func playbookExplain(p *program) *cobra.Command {
 			return report.WriteExplanation(p.Stdout, p.page(), &e)
 		},
 	}
-	j.libraryFlags(c)
+	j.libraryFlags(p, c)
 	c.Flags().StringVar(&capture, "replay", "", "judge this capture instead of this host")
 	c.Flags().BoolVar(&j.offline, "no-network", false, "send no packets; what needs them is not known")
 	return c
@@ -164,13 +168,14 @@ func playbookDocs(p *program) *cobra.Command {
 				_, err := p.Stdout.Write(playbooks.Reference())
 				return err
 			}
-			l, err := loadLibrary(paths...)
+			l, err := p.loadLibrary(paths...)
 			if err != nil {
 				return err
 			}
 			return report.PlaybookReference(p.Stdout, l.Playbooks())
 		},
 	}
+	p.checksFlag(c)
 	c.Flags().BoolVar(&language, "language", false, "the reference of the language instead")
 	return c
 }

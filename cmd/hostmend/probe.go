@@ -25,6 +25,7 @@ func factsCommand(p *program) *cobra.Command {
 	}
 	outputFlag(c, &output, "text", "json", "yaml")
 	c.Flags().BoolVar(&offline, "no-network", false, "send no packets")
+	p.checksFlag(c)
 	return c
 }
 
@@ -40,13 +41,14 @@ func probeCommand(p *program) *cobra.Command {
 		ValidArgsFunction: completeProbes,
 		RunE: func(c *cobra.Command, names []string) error {
 			if len(names) == 0 {
-				return report.ListProbes(p.Stdout, p.page(), probes.Describe(hostProbes()))
+				return report.ListProbes(p.Stdout, p.page(), probes.Describe(p.hostProbes()))
 			}
 			return p.facts(c.Context(), names, output, offline, true)
 		},
 	}
 	outputFlag(c, &output, "text", "json", "yaml")
 	c.Flags().BoolVar(&offline, "no-network", false, "send no packets")
+	p.checksFlag(c)
 	c.AddCommand(&cobra.Command{
 		Use: "docs", Short: "Print the reference of all probes and facts, in Markdown", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -58,11 +60,11 @@ func probeCommand(p *program) *cobra.Command {
 
 // facts runs probes and prints what they saw.
 func (p *program) facts(ctx context.Context, names []string, output string, offline, docs bool) error {
-	infos := probes.Describe(hostProbes())
+	infos := probes.Describe(p.hostProbes())
 	var want probes.Want
 	for _, name := range names {
 		if !slices.ContainsFunc(infos, func(i probes.Info) bool { return i.Name == name }) {
-			return fmt.Errorf("there is no probe %q%s", name, didYouMean(name, probeNames()))
+			return fmt.Errorf("there is no probe %q%s", name, didYouMean(name, probeNames(infos)))
 		}
 		if want == nil {
 			want = probes.Want{}
@@ -79,9 +81,9 @@ func (p *program) facts(ctx context.Context, names []string, output string, offl
 	return report.WriteData(p.Stdout, output, seen)
 }
 
-func probeNames() []string {
+func probeNames(infos []probes.Info) []string {
 	var names []string
-	for _, i := range probes.Describe(hostProbes()) {
+	for _, i := range infos {
 		names = append(names, i.Name)
 	}
 	return names
