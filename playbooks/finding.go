@@ -99,6 +99,7 @@ type Finding struct {
 	Severity Severity
 	Since    time.Time
 	For      time.Duration // Pending: how long it must hold
+	Waits    Text          // Pending: what it waits for, where it is not time: that the host has started
 	Covers   []string
 	Evidence []Text   // the playbook's own words, filled in
 	Clauses  []Clause // what decided it, with the values seen

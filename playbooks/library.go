@@ -203,23 +203,28 @@ func (l *Library) Only(ids ...string) (*Library, error) {
 func (l *Library) Needs() probes.Want {
 	want := probes.Want{}
 	for _, p := range l.playbooks {
-		for _, fact := range p.reads {
-			name, key := splitFact(fact)
-			info := &l.schema.probes[l.schema.index[name]]
-			before, asked := want[name]
-			switch {
-			case info.Facts.Kind != probes.Map || key == "":
-				want[name] = nil
-			case asked && before == nil: // all keys
-			case !slices.Contains(before, key):
-				want[name] = append(before, key)
-			}
-		}
+		addNeeds(want, l.schema, p.reads)
 	}
 	for _, keys := range want {
 		slices.Sort(keys)
 	}
 	return want
+}
+
+// addNeeds adds facts to what is wanted.
+func addNeeds(want probes.Want, s *schema, facts []string) {
+	for _, fact := range facts {
+		name, key := splitFact(fact)
+		info := &s.probes[s.index[name]]
+		before, asked := want[name]
+		switch {
+		case info.Facts.Kind != probes.Map || key == "":
+			want[name] = nil
+		case asked && before == nil: // all keys
+		case !slices.Contains(before, key):
+			want[name] = append(before, key)
+		}
+	}
 }
 
 // splitFact takes `sysctl["net.core.somaxconn"]` apart; the key is empty where there is none that is known.

@@ -552,7 +552,6 @@ func (t template) exact(m *machine) (string, status) {
 // explain links causes to what they explain, and puts the most important first: causes before consequences, then the worse. A
 // cause is at least as bad as what it leads to, unless an overlay said how bad it is.
 func (d *diagnosis) explain() {
-	effects := make([][]int, len(d.Findings))
 	for i := range d.Findings {
 		cause := &d.Findings[i]
 		said := cause.Explains
@@ -560,31 +559,54 @@ func (d *diagnosis) explain() {
 		for j := range d.Findings {
 			effect := &d.Findings[j]
 			if i != j && (slices.Contains(said, effect.Playbook) || slices.Contains(said, effect.Identity())) {
-				effects[i] = append(effects[i], j)
 				cause.Explains = append(cause.Explains, effect.Identity())
 				effect.ExplainedBy = append(effect.ExplainedBy, cause.Identity())
 			}
 		}
 	}
-	depth := make(map[string]int, len(d.Findings))
+	place := make(map[string]*Finding, len(d.Findings))
+	for i := range d.Findings {
+		place[d.Findings[i].Identity()] = &d.Findings[i]
+	}
 	for range d.Findings { // a chain of causes is no longer than the list
 		for i := range d.Findings {
 			cause := &d.Findings[i]
-			for _, j := range effects[i] {
-				effect := &d.Findings[j]
-				depth[effect.Identity()] = max(depth[effect.Identity()], depth[cause.Identity()]+1)
+			for _, name := range cause.Explains {
 				if d.lib.byID[cause.Playbook].Origins["severity"] == "" {
-					cause.Severity = max(cause.Severity, effect.Severity)
+					cause.Severity = max(cause.Severity, place[name].Severity)
 				}
 			}
 		}
 	}
-	slices.SortStableFunc(d.Findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(depth[a.Identity()], depth[b.Identity()]), cmp.Compare(b.Severity, a.Severity))
-	})
 	for i := range d.Pending { // what is not a finding yet explains nothing
 		d.Pending[i].Explains = nil
 	}
+	d.arrange(nil)
+}
+
+// depends are the areas in the order in which a host depends on them: without memory or disks no service works, without the network
+// no login does. Of troubles that are equally bad, the one below is the likelier cause.
+var depends = []string{"storage", "memory", "kernel", "compute", "network", "time", "services", "access"}
+
+// arrange puts the most important first: causes before what they explain, then the worse, then what explains something, what the
+// profile prefers, and what more of the host depends on.
+func (d *Diagnosis) arrange(prefer func(a, b *Finding) int) {
+	depth := make(map[string]int, len(d.Findings))
+	for range d.Findings { // a chain of causes is no longer than the list
+		for i := range d.Findings {
+			for _, effect := range d.Findings[i].Explains {
+				depth[effect] = max(depth[effect], depth[d.Findings[i].Identity()]+1)
+			}
+		}
+	}
+	slices.SortStableFunc(d.Findings, func(a, b Finding) int {
+		order := cmp.Or(cmp.Compare(depth[a.Identity()], depth[b.Identity()]), cmp.Compare(b.Severity, a.Severity),
+			cmp.Compare(min(len(b.Explains), 1), min(len(a.Explains), 1)))
+		if order == 0 && prefer != nil {
+			order = prefer(&a, &b)
+		}
+		return cmp.Or(order, cmp.Compare(slices.Index(depends, a.Area), slices.Index(depends, b.Area)))
+	})
 	slices.SortStableFunc(d.Pending, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 }
 

@@ -42,6 +42,8 @@ func writeBrief(w io.Writer, r *Report, to Page) error {
 func (r *Report) nothing() string {
 	unchecked := r.Unchecked()
 	switch {
+	case r.Profile != nil && r.Profile.Note != "":
+		return r.Profile.Note
 	case len(unchecked) > 0:
 		return fmt.Sprintf("nothing found, %d of %d not checked: %s", len(unchecked), len(r.Checks), strings.Join(unchecked, ", "))
 	case r.Judged == 0:

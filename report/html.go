@@ -35,6 +35,10 @@ func writeHTML(w io.Writer, r *Report, to Page) error {
 	}
 	sum := sha256.Sum256([]byte(pageCSS))
 	verdict, _ := r.verdict(t)
+	profile := ""
+	if r.Profile != nil {
+		profile, _ = r.Profile.words(t)
+	}
 	worst := "healthy"
 	if r.Judged == 0 {
 		worst = "info"
@@ -52,7 +56,7 @@ func writeHTML(w io.Writer, r *Report, to Page) error {
 		byArea = append(byArea, area{name, r.in(name)})
 	}
 	return page.Execute(w, map[string]any{
-		"Lang": map[bool]string{true: "zh-CN", false: "en"}[to.Lang == "zh"], "Report": r, "T": exported(t), "Verdict": verdict, "Looked": r.looked(t), "Worst": worst,
+		"Lang": map[bool]string{true: "zh-CN", false: "en"}[to.Lang == "zh"], "Report": r, "T": exported(t), "Verdict": verdict, "Looked": r.looked(t), "Profile": profile, "Worst": worst,
 		"CSS": template.CSS(pageCSS), "Policy": "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
 		"Roots": r.roots(), "Reasons": r.reasons(t.needsRoot), "Unchecked": fmt.Sprintf(t.unchecked, len(r.Unchecked())), "Areas": byArea,
 	})

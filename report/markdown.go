@@ -17,6 +17,10 @@ func writeMarkdown(w io.Writer, r *Report, to Page) error {
 	verdict, _ := r.verdict(m.t)
 	fmt.Fprintf(m, "# %s: %s\n\n", escape(host), escape(verdict))
 	fmt.Fprintln(m, escape(r.looked(m.t)))
+	if r.Profile != nil {
+		sentence, _ := r.Profile.words(m.t)
+		fmt.Fprintf(m, "\n%s\n", escape(sentence))
+	}
 	for _, f := range r.roots() {
 		m.finding(r, f)
 	}

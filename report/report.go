@@ -5,6 +5,7 @@ package report
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,13 +24,61 @@ type Report struct {
 	Host     string    `json:"host"`
 	At       time.Time `json:"at"`
 	TookMS   int64     `json:"took_ms"`
-	Root     bool      `json:"root"`     // it was looked at with root's permissions
+	Root     bool      `json:"root"` // it was looked at with root's permissions
+	Profile  *Profile  `json:"profile,omitempty"`
 	Judged   int       `json:"judged"`   // checks that came to a verdict, yes or no; with none of them nothing is known of the host
 	Findings []Finding `json:"findings"` // most important first
 	Pending  []Finding `json:"pending"`  // matched, but not yet for long enough
 	Unknown  []Unknown `json:"unknown"`
 	Checks   []Check   `json:"checks"`
 	Probes   []Probe   `json:"probes"`
+}
+
+// Profile is what the host was asked, and why just that.
+type Profile struct {
+	Name  string           `json:"name"`
+	Title string           `json:"title"`
+	Why   string           `json:"why,omitempty"`  // the host's state; empty where somebody asked for the profile
+	Note  string           `json:"note,omitempty"` // what of it cannot be seen from inside a host, where that is all of it
+	Texts map[string]Texts `json:"texts,omitempty"`
+}
+
+// NewProfile is a choice for a report.
+func NewProfile(c playbooks.Choice) *Profile {
+	return &Profile{
+		Name: c.Profile.Name, Title: c.Profile.Title.EN, Why: c.Why.EN, Texts: translated(Texts{Title: c.Profile.Title.ZH, Why: c.Why.ZH}),
+	}
+}
+
+// Unseen adds that nothing of the profile can be seen from inside a host, and why.
+func (p *Profile) Unseen(names []playbooks.Cover) *Profile {
+	p.Note = "nothing that " + p.Name + " asks for can be seen from inside a host"
+	var reasons []string
+	for _, u := range names {
+		if !slices.Contains(reasons, u.Not) {
+			reasons = append(reasons, u.Not)
+		}
+	}
+	if len(reasons) > 0 {
+		p.Note += ": " + strings.Join(reasons, "; ")
+	}
+	zh := p.Texts["zh"]
+	zh.Note = p.Name + " 所查内容在主机内部均不可见"
+	p.Texts = translated(zh)
+	return p
+}
+
+// words is the profile in one sentence.
+func (p *Profile) words(t *vocabulary) (sentence, note string) {
+	title, why, note := p.Title, p.Why, p.Note
+	if zh, ok := p.Texts[t.lang]; ok {
+		title, why, note = cmp.Or(zh.Title, title), cmp.Or(zh.Why, why), cmp.Or(zh.Note, note)
+	}
+	sentence = fmt.Sprintf(t.profile, p.Name, title)
+	if why != "" {
+		sentence += t.comma + why
+	}
+	return sentence, note
 }
 
 // Finding is a trouble that was found.
@@ -42,7 +91,8 @@ type Finding struct {
 	Means       string           `json:"means,omitempty"` // what the trouble is and what users feel of it
 	Severity    string           `json:"severity"`
 	Since       time.Time        `json:"since"`
-	For         string           `json:"for,omitempty"` // pending: how long it must hold
+	For         string           `json:"for,omitempty"`   // pending: how long it must hold
+	Waits       string           `json:"waits,omitempty"` // pending: what it waits for, where it is not time
 	Covers      []string         `json:"covers"`
 	Summary     []string         `json:"summary"`  // the evidence in the playbook's words
 	Evidence    []Clause         `json:"evidence"` // the condition, clause by clause
@@ -64,6 +114,9 @@ type Texts struct {
 	Manual  string   `json:"manual,omitempty"`
 	Confirm string   `json:"confirm,omitempty"`
 	Reading string   `json:"reading,omitempty"`
+	Waits   string   `json:"waits,omitempty"`
+	Why     string   `json:"why,omitempty"`
+	Note    string   `json:"note,omitempty"`
 }
 
 // Clause is a part of a condition.
@@ -164,20 +217,21 @@ func finding(f *playbooks.Finding, actions []playbooks.Action) Finding {
 	out := Finding{
 		Playbook: f.Playbook, Digest: f.Digest, Object: f.Object, Area: f.Area, Title: f.Title.EN, Means: f.Means.EN, Severity: f.Severity.String(),
 		Since: f.Since.UTC(), Covers: list(f.Covers), Summary: []string{}, Evidence: make([]Clause, len(f.Clauses)), Explains: list(f.Explains),
-		ExplainedBy: list(f.ExplainedBy), Manual: f.Manual.EN, Confirm: f.Confirm.EN, Withheld: f.Withheld,
+		ExplainedBy: list(f.ExplainedBy), Manual: f.Manual.EN, Confirm: f.Confirm.EN, Waits: f.Waits.EN, Withheld: f.Withheld,
 		See: list(f.See),
 	}
 	if f.For > 0 {
 		out.For = f.For.String()
 	}
-	zh := Texts{Title: f.Title.ZH, Means: f.Means.ZH, Manual: f.Manual.ZH, Confirm: f.Confirm.ZH}
+	zh := Texts{Title: f.Title.ZH, Means: f.Means.ZH, Manual: f.Manual.ZH, Confirm: f.Confirm.ZH, Waits: f.Waits.ZH}
 	for _, e := range f.Evidence {
 		out.Summary = append(out.Summary, e.EN)
 		zh.Summary = append(zh.Summary, e.In("zh"))
 	}
-	if zh.Title != "" || zh.Means != "" || zh.Manual != "" || zh.Confirm != "" || !slices.Equal(zh.Summary, out.Summary) {
-		out.Texts = translated(zh)
+	if slices.Equal(zh.Summary, out.Summary) && zh.Title+zh.Means+zh.Manual+zh.Confirm+zh.Waits == "" {
+		zh.Summary = nil
 	}
+	out.Texts = translated(zh)
 	for i, c := range f.Clauses {
 		out.Evidence[i] = Clause{Clause: c.Text, Verdict: c.Verdict.String(), Facts: clauseFacts(c.Facts), Why: c.Why}
 	}
@@ -203,7 +257,7 @@ func step(s playbooks.Step, actions []playbooks.Action) Step {
 
 // translated is the map of one translation, or nil if there is none.
 func translated(zh Texts) map[string]Texts {
-	if zh.Title == "" && zh.Means == "" && zh.Manual == "" && zh.Confirm == "" && zh.Reading == "" && len(zh.Summary) == 0 {
+	if zh.Title+zh.Means+zh.Manual+zh.Confirm+zh.Waits+zh.Reading+zh.Why+zh.Note == "" && len(zh.Summary) == 0 {
 		return nil
 	}
 	return map[string]Texts{"zh": zh}

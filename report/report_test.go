@@ -89,8 +89,12 @@ func sick() *Report {
 		Playbook: "cpu-saturated", Area: "compute", Severity: playbooks.Warning, Since: at, For: 5 * time.Minute, Digest: "sha256:44",
 		Title: playbooks.Text{EN: "The CPU is saturated", ZH: "CPU 饱和"}, Evidence: []playbooks.Text{{EN: "98 % busy", ZH: "使用率 98 %"}},
 	}
+	waiting := playbooks.Finding{
+		Playbook: "sshd-not-running", Area: "access", Severity: playbooks.Critical, Since: at, Digest: "sha256:55",
+		Title: playbooks.Text{EN: "sshd does not accept connections", ZH: "sshd 无法接受连接"}, Waits: playbooks.Text{EN: "the host is still starting", ZH: "主机仍在启动"},
+	}
 	d := &playbooks.Diagnosis{
-		Findings: []playbooks.Finding{full(), slow, full2}, Pending: []playbooks.Finding{pending},
+		Findings: []playbooks.Finding{full(), slow, full2}, Pending: []playbooks.Finding{pending, waiting},
 		Unknown: []playbooks.Unanswered{
 			{Playbook: "sshd-config-invalid", Area: "access", Missing: []string{"sshd.config_valid"}, Reason: "sshd needs root"},
 			{Playbook: "ssh-host-keys-missing", Area: "access", Missing: []string{"sshd.host_keys"}, Reason: "sshd.host_keys could not be read: open /etc/ssh: permission denied"},
@@ -108,7 +112,12 @@ func sick() *Report {
 			{Playbook: "ssh-host-keys-missing", Area: "access", Verdict: playbooks.Unknown, Reason: "sshd needs root"},
 		},
 	}
-	return New(snapshot(), d, []playbooks.Action{{Name: "conntrack.limit", Doc: "Enlarge the connection-tracking table\n\nMore."}}, false)
+	r := New(snapshot(), d, []playbooks.Action{{Name: "conntrack.limit", Doc: "Enlarge the connection-tracking table\n\nMore."}}, false)
+	r.Profile = NewProfile(playbooks.Choice{
+		Profile: &playbooks.Profile{Name: "starting", Title: playbooks.Text{EN: "The host is still starting", ZH: "主机正在启动"}},
+		Why:     playbooks.Text{EN: "systemd has not finished", ZH: "systemd 尚未完成启动"},
+	})
+	return r
 }
 
 // healthy is a host on which nothing was found and nothing left unchecked.
@@ -142,6 +151,22 @@ func strange() *Report {
 		Unknown: []playbooks.Unanswered{{Playbook: "swap-thrashing", Area: "memory", Reason: "there is no swap", NotHere: true}},
 		Checks:  []playbooks.Check{{Playbook: "swap-thrashing", Area: "memory", Verdict: playbooks.Unknown, NotHere: true, Reason: "there is no swap"}},
 	}, nil, true)
+}
+
+// No form of the report calls a host healthy of which the profile could see nothing.
+func TestNothingToBeSeen(t *testing.T) {
+	r := strange()
+	r.Profile = NewProfile(playbooks.Choice{Profile: &playbooks.Profile{Name: "dms-instancerenew", Title: playbooks.Text{EN: "Renewing", ZH: "续费"}}})
+	r.Profile.Unseen([]playbooks.Cover{{Name: "ecs/Account.InstanceRenew", Not: "bills are the account's business"}})
+	for format, says := range map[string]string{"text": "nothing that dms-instancerenew asks for", "brief": "bills are the account", "json": `"note": "nothing that`, "html": "bills are"} {
+		var b bytes.Buffer
+		if err := r.Write(&b, format, Page{}); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), says) {
+			t.Errorf("%s does not say %q:\n%s", format, says, b.String())
+		}
+	}
 }
 
 // No form of the report calls a host healthy of which nothing is known.

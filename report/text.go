@@ -45,6 +45,10 @@ func (p *page) headline(r *Report, t *vocabulary) {
 	verdict, style := r.verdict(t)
 	p.block(host+": ", bold, verdict, style)
 	p.block("", "", r.looked(t), dim)
+	if r.Profile != nil {
+		sentence, _ := r.Profile.words(t)
+		p.block("", "", sentence, dim)
+	}
 }
 
 // looked says when the host was looked at, and how closely.
@@ -54,6 +58,10 @@ func (r *Report) looked(t *vocabulary) string {
 
 // verdict is the report in one sentence, and its colour.
 func (r *Report) verdict(t *vocabulary) (sentence, style string) {
+	if r.Profile != nil && r.Profile.Note != "" {
+		_, note := r.Profile.words(t)
+		return note, yellow
+	}
 	if len(r.Findings) > 0 {
 		var parts []string
 		worst := ""
@@ -148,6 +156,9 @@ func (p *page) remedy(f Finding, indent int, t *vocabulary) {
 
 // mustHold says how long a pending finding must hold.
 func (f *Finding) mustHold(t *vocabulary) string {
+	if w := f.text(t.lang).Waits; w != "" {
+		return w
+	}
 	hold := f.For
 	if d, err := time.ParseDuration(f.For); err == nil {
 		hold = duration(d)
@@ -180,7 +191,7 @@ func (f Facts) words() string {
 
 // text is the finding's words in a language, English where there are none.
 func (f *Finding) text(lang string) Texts {
-	t := Texts{Title: f.Title, Means: f.Means, Summary: f.Summary, Manual: f.Manual, Confirm: f.Confirm}
+	t := Texts{Title: f.Title, Means: f.Means, Summary: f.Summary, Manual: f.Manual, Confirm: f.Confirm, Waits: f.Waits}
 	other, ok := f.Texts[lang]
 	if !ok {
 		return t
@@ -199,6 +210,9 @@ func (f *Finding) text(lang string) Texts {
 	}
 	if other.Confirm != "" {
 		t.Confirm = other.Confirm
+	}
+	if other.Waits != "" {
+		t.Waits = other.Waits
 	}
 	return t
 }

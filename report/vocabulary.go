@@ -5,7 +5,8 @@ import "fmt"
 // vocabulary is what the renderers themselves say, in one language.
 type vocabulary struct {
 	probe, playbooks                                      [2]string // one, several
-	thisHost, looked                                      string
+	unseen, chosenWhen                                    string
+	lang, thisHost, looked, profile                       string
 	ofSeverity                                            map[string][2]string
 	healthy, found, notAll, noneApply, comma              string
 	severity, badge, risk, areaNames                      map[string]string
@@ -18,9 +19,13 @@ type vocabulary struct {
 }
 
 var english = &vocabulary{
-	thisHost: "this host",
-	looked:   "%s, %.1f s, %s, %s",
-	probe:    [2]string{"1 probe", "%d probes"}, playbooks: [2]string{"1 playbook", "%d playbooks"},
+	lang:       "en",
+	thisHost:   "this host",
+	profile:    "profile %s: %s",
+	unseen:     "nothing of it can be seen from inside a host",
+	chosenWhen: "%s; chosen when %s",
+	looked:     "%s, %.1f s, %s, %s",
+	probe:      [2]string{"1 probe", "%d probes"}, playbooks: [2]string{"1 playbook", "%d playbooks"},
 	healthy:   "healthy, nothing found",
 	found:     "%d found: ",
 	notAll:    "nothing found, but %d of %d could not be checked",
@@ -39,7 +44,7 @@ var english = &vocabulary{
 		"compute": "Compute", "memory": "Memory", "storage": "Storage", "network": "Network", "access": "Access", "time": "Time",
 		"services": "Services", "kernel": "Kernel",
 	},
-	pending:    "Not yet for long enough",
+	pending:    "Not counted yet",
 	mustHold:   "must hold for %s",
 	unchecked:  "Not checked (%d)",
 	notChecked: "not checked",
@@ -61,9 +66,13 @@ var english = &vocabulary{
 }
 
 var chinese = &vocabulary{
-	thisHost: "本机",
-	looked:   "%s，%.1f 秒，%s，%s",
-	probe:    [2]string{"1 个探针", "%d 个探针"}, playbooks: [2]string{"1 条规则", "%d 条规则"},
+	lang:       "zh",
+	thisHost:   "本机",
+	profile:    "诊断集 %s：%s",
+	unseen:     "在主机内部均不可见",
+	chosenWhen: "%s；当 %s 时选用",
+	looked:     "%s，%.1f 秒，%s，%s",
+	probe:      [2]string{"1 个探针", "%d 个探针"}, playbooks: [2]string{"1 条规则", "%d 条规则"},
 	healthy:    "健康，未发现问题",
 	found:      "发现 %d 个问题：",
 	notAll:     "未发现问题，但 %[2]d 项中有 %[1]d 项无法检查",
@@ -78,7 +87,7 @@ var chinese = &vocabulary{
 	areaNames: map[string]string{
 		"compute": "计算", "memory": "内存", "storage": "存储", "network": "网络", "access": "登录", "time": "时间", "services": "服务", "kernel": "内核",
 	},
-	pending:    "尚未持续足够长时间",
+	pending:    "暂不计入",
 	mustHold:   "须持续 %s",
 	unchecked:  "未检查（%d）",
 	notChecked: "未检查",

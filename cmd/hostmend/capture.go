@@ -83,7 +83,7 @@ func replayCommand(p *program) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := p.examine(c.Context(), h, library)
+			r, err := p.examine(c.Context(), h, library, j)
 			if err != nil {
 				return err
 			}

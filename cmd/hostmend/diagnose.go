@@ -34,10 +34,10 @@ func (j *judging) flags(p *program, c *cobra.Command) {
 	outputFlag(c, &j.output, report.Formats...)
 	j.libraryFlags(p, c)
 	f := c.Flags()
-	f.StringVar(&j.profile, "profile", "default", "which playbooks and parameters; there is one, default")
+	f.StringVar(&j.profile, "profile", "", "judge what this profile asks for; without it the host's state chooses one (see hostmend playbook profiles)")
 	f.StringSliceVar(&j.only, "only", nil, "judge only these playbooks, by id")
 	f.StringVar(&j.failOn, "fail-on", "info", "exit with 1 for findings of this severity or worse: "+strings.Join(failOn, ", "))
-	complete(c, "profile", "default")
+	_ = c.RegisterFlagCompletionFunc("profile", completeProfiles)
 	complete(c, "fail-on", failOn...)
 	complete(c, "only", libraryIDs()...)
 	c.PreRunE = chain(c.PreRunE, func(*cobra.Command, []string) error { return j.check() })
@@ -54,8 +54,14 @@ func (j *judging) libraryFlags(p *program, c *cobra.Command) {
 
 // check refuses flags before anything is looked at.
 func (j *judging) check() error {
-	if j.profile != "default" {
-		return fmt.Errorf("--profile %s: there is only the profile default", j.profile)
+	if j.profile != "" {
+		profiles, err := builtinProfiles()
+		if err != nil {
+			return err
+		}
+		if _, err := profiles.Get(j.profile); err != nil {
+			return fmt.Errorf("--profile: %w", err)
+		}
 	}
 	if !slices.Contains(failOn, j.failOn) {
 		return fmt.Errorf("--fail-on %s: the severities are %s", j.failOn, strings.Join(failOn, ", "))
@@ -89,7 +95,7 @@ could be checked, or nothing applies here.`,
 				ctx, cancel = context.WithTimeout(ctx, j.timeout)
 				defer cancel()
 			}
-			r, err := p.examine(ctx, p.local(j.offline), library)
+			r, err := p.examine(ctx, p.local(j.offline), library, j)
 			if err != nil {
 				return err
 			}
@@ -148,6 +154,9 @@ func (j *judging) library(p *program) (*playbooks.Library, error) {
 	}
 	return l, nil
 }
+
+// byState reports whether the state of the host chooses the profile: nobody asked for one, nor for playbooks by name or of his own.
+func (j *judging) byState() bool { return j.profile == "" && len(j.only) == 0 && len(j.paths) == 0 }
 
 // parseLabels reads KEY=VALUE pairs.
 func parseLabels(given []string) (map[string]string, error) {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/hostmend/hostmend/playbooks"
 	"github.com/hostmend/hostmend/playbooks/library"
 	"github.com/hostmend/hostmend/probes"
@@ -68,6 +70,27 @@ func builtinCovers() (*playbooks.Covers, error) {
 		return nil, err
 	}
 	return playbooks.LoadCovers(files)
+}
+
+// builtinProfiles are the profiles that a diagnosis may be made by.
+func builtinProfiles() (playbooks.Profiles, error) {
+	files, err := libraryFiles("profiles/*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	return playbooks.LoadProfiles(files, probes.Describe(hostProbes()))
+}
+
+func completeProfiles(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	list, err := builtinProfiles()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var out []cobra.Completion
+	for _, p := range list {
+		out = append(out, cobra.CompletionWithDesc(p.Name, p.Title.EN))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 func builtinFiles() ([]playbooks.File, error) { return libraryFiles("*.yaml") }

@@ -47,13 +47,51 @@ func (p *program) look(ctx context.Context, h host.Host, want probes.Want) *prob
 }
 
 // examine is the whole road from a host to a report: look, judge, tell.
-func (p *program) examine(ctx context.Context, h host.Host, library *playbooks.Library) (*report.Report, error) {
-	s := p.look(ctx, h, library.Needs())
+func (p *program) examine(ctx context.Context, h host.Host, library *playbooks.Library, j *judging) (*report.Report, error) {
+	profiles, err := builtinProfiles()
+	if err != nil {
+		return nil, err
+	}
+	var choice playbooks.Choice
+	if j.profile != "" {
+		if choice.Profile, err = profiles.Get(j.profile); err != nil {
+			return nil, err
+		}
+		library = choice.Profile.Of(library)
+	}
+	want, byState := library.Needs(), j.byState()
+	if byState {
+		profiles.Needs(want)
+	}
+	s := p.look(ctx, h, want)
 	if err := ctx.Err(); err == context.Canceled {
 		return nil, err
 	}
 	d := library.Match(s, nil)
-	return report.New(s, &d, actions.Actions(), h.Can().Root), nil
+	if byState {
+		choice = profiles.Choose(s)
+	}
+	if choice.Profile != nil {
+		choice.Profile.Apply(&d)
+	}
+	r := report.New(s, &d, actions.Actions(), h.Can().Root)
+	r.Profile, err = profileOf(choice, library)
+	return r, err
+}
+
+// profileOf is a choice for a report; the lists of names are only read where it comes to nothing.
+func profileOf(c playbooks.Choice, library *playbooks.Library) (*report.Profile, error) {
+	if c.Profile == nil {
+		return nil, nil
+	}
+	if len(library.Playbooks()) > 0 {
+		return report.NewProfile(c), nil
+	}
+	covers, err := builtinCovers()
+	if err != nil {
+		return nil, err
+	}
+	return report.NewProfile(c).Unseen(c.Profile.Unseen(covers)), nil
 }
 
 func needs(can host.Capabilities) probes.Needs {

@@ -18,7 +18,7 @@ import (
 
 func playbookCommand(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "playbook", Short: "Write, check and explain playbooks", Args: cobra.NoArgs, RunE: needsCommand}
-	c.AddCommand(playbookLint(p), playbookTest(p), playbookExplain(p), playbookNew(p), playbookDocs(p), playbookSchema(p))
+	c.AddCommand(playbookLint(p), playbookTest(p), playbookExplain(p), playbookNew(p), playbookDocs(p), playbookProfiles(p), playbookSchema(p))
 	return c
 }
 
@@ -178,6 +178,40 @@ func playbookDocs(p *program) *cobra.Command {
 	p.checksFlag(c)
 	c.Flags().BoolVar(&language, "language", false, "the reference of the language instead")
 	return c
+}
+
+func playbookProfiles(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:   "profiles [NAME]",
+		Short: "List the profiles that a diagnosis may be made by, or what one contains",
+		Long: `A profile is a question that a host is asked: some of the playbooks, in an order. ` + "`hostmend diagnose --profile NAME`" + ` asks one. Without it
+the state of the host chooses: rescue, starting, impaired, or default, which all hold everything and differ in what comes first. The
+dms-… are the sets that Alibaba Cloud ECS has built in, by their names; those about bills, quotas or audits hold nothing that can be
+seen from inside a host, and say so.`,
+		Args: cobra.MaximumNArgs(1), ValidArgsFunction: completeProfiles,
+		RunE: func(_ *cobra.Command, names []string) error {
+			profiles, err := builtinProfiles()
+			if err != nil {
+				return err
+			}
+			l, err := p.loadLibrary()
+			if err != nil {
+				return err
+			}
+			if len(names) == 0 {
+				return report.ListProfiles(p.Stdout, p.page(), profiles, l)
+			}
+			profile, err := profiles.Get(names[0])
+			if err != nil {
+				return err
+			}
+			covers, err := builtinCovers()
+			if err != nil {
+				return err
+			}
+			return report.DescribeProfile(p.Stdout, p.page(), profile, l, covers)
+		},
+	}
 }
 
 func playbookSchema(p *program) *cobra.Command {

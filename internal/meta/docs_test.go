@@ -39,6 +39,10 @@ func TestDocs(t *testing.T) {
 	if err := report.Coverage(&coverage, covers, library.Playbooks()); err != nil {
 		t.Fatal(err)
 	}
+	var profiles bytes.Buffer
+	if err := report.ProfileReference(&profiles, loadProfiles(t), library, covers); err != nil {
+		t.Fatal(err)
+	}
 	pages := []struct {
 		file string
 		text []byte
@@ -47,6 +51,7 @@ func TestDocs(t *testing.T) {
 		{"docs/playbooks.md", output(t, program, "playbook", "docs")},
 		{"docs/actions.md", actions.Bytes()},
 		{"docs/coverage.md", coverage.Bytes()},
+		{"docs/profiles.md", profiles.Bytes()},
 		{"docs/cli.md", commands(t, program)},
 		{"docs/language.md", playbooks.Reference()},
 		{"docs/schema/playbook.schema.json", playbooks.Schema()},

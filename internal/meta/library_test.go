@@ -69,6 +69,44 @@ func loadCovers(t *testing.T) *playbooks.Covers {
 	return c
 }
 
+func loadProfiles(t *testing.T) playbooks.Profiles {
+	t.Helper()
+	p, err := playbooks.LoadProfiles(libraryFiles(t, "profiles/*.yaml"), hostProbes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// What profiles name is in the lists or is a playbook, and no playbook is left to none of the states.
+func TestProfiles(t *testing.T) {
+	l, covers := loadLibrary(t), loadCovers(t)
+	names := map[string]bool{}
+	for _, p := range loadProfiles(t) {
+		if names[p.Name] {
+			t.Errorf("%s is given twice", p.Name)
+		}
+		names[p.Name] = true
+		if p.Title.ZH == "" {
+			t.Errorf("%s has no Chinese title", p.Name)
+		}
+		for _, pattern := range slices.Concat(p.Covers, p.First, p.Waits) {
+			one := playbooks.Profile{Covers: []string{pattern}}
+			if len(one.Asks(covers)) == 0 && len(one.Of(l).Playbooks()) == 0 && pattern != "windows/*" {
+				t.Errorf("%s: %s means nothing that there is", p.Name, pattern)
+			}
+		}
+		if p.When != "" && len(p.Of(l).Playbooks()) != len(l.Playbooks()) {
+			t.Errorf("%s is chosen by the host's state and does not hold everything: it would hide troubles", p.Name)
+		}
+	}
+	for _, name := range []string{"default", "dms-instancedefault", "dms-osstartfaildiagnose"} {
+		if !names[name] {
+			t.Errorf("there is no profile %s", name)
+		}
+	}
+}
+
 // libraryFiles are the library's files whose names match.
 func libraryFiles(t *testing.T, pattern string) []playbooks.File {
 	t.Helper()

@@ -40,6 +40,7 @@ func Probes() []probes.Probe[host.Host] {
 		Qdiscs,
 		Routes,
 		Rules,
+		RunMode,
 		Sockets,
 		Softnet,
 		Sshd,
