@@ -232,12 +232,12 @@ func (c *container) Command(ctx context.Context, argv ...string) *exec.Cmd {
 	return cmd
 }
 
-// AtGateway is a program to run in the network of the container's gateway.
+// AtGateway is a program to run in the network of the container's gateway, and in the launcher's PID namespace: it can enter the
+// container's from there.
 func (c *container) AtGateway(ctx context.Context, argv ...string) *exec.Cmd {
 	leader := strconv.Itoa(c.leader)
-	cmd := tame(exec.CommandContext(ctx, "nsenter",
-		append([]string{"--target=" + strconv.Itoa(c.gateway.Process.Pid), "--net", "--"}, argv...)...))
-	cmd.Env = append(os.Environ(), "ENTER=nsenter --target="+leader+" --all -- env --chdir=/", "KEY="+c.key, "HOST="+hostAddr,
+	cmd := enter(ctx, c.gateway, c.launcher, argv...)
+	cmd.Env = append(os.Environ(), "ENTER=nsenter --target="+leader+enterNamespaces, "KEY="+c.key, "HOST="+hostAddr,
 		"CLIENT="+clientAddr, "LEADER="+leader, "GROUP="+filepath.Base(c.dir), "PACE=1", "DISK="+filepath.Base(c.disk.Name()))
 	return cmd
 }
@@ -250,8 +250,12 @@ shift 2
 for g in /sys/fs/cgroup/*/"$group" /sys/fs/cgroup/"$group"/supervisor; do
   [ ! -e "$g/cgroup.procs" ] || echo 0 >"$g/cgroup.procs"
 done
-exec nsenter --target="$leader" --all -- env --chdir=/ "$@"
+exec nsenter --target="$leader"` + enterNamespaces + ` "$@"
 `
+
+// enterNamespaces are all that a container has. With nsenter's own --all it looks by its process id, in /proc, which of them it is in
+// already; at the gateway it has another id.
+const enterNamespaces = " --mount --uts --ipc --net --pid --cgroup -- env --chdir=/"
 
 // Pace is 1: a container is as fast as the machine.
 func (c *container) Pace() time.Duration { return 1 }

@@ -43,7 +43,7 @@ const tapCable = "tap"
 // serveGateway is the process that owns the gateway's network namespace. It makes the cable to the namespace of the process
 // launcher, or for QEMU to hold, serves, prints "ready", and ends with its standard input, that is with the lab, however that ends.
 func serveGateway(ctx context.Context, launcher string) error {
-	link := "link add lab0 type veth peer name eth0 address " + hostMAC + " netns " + launcher
+	link := "link add lab0 type veth peer name eth0 address " + hostMAC + " netns /proc/" + launcher + "/ns/net" // a PID namespace of its own has other numbers
 	if launcher == tapCable {
 		link = "tuntap add dev lab0 mode tap"
 	}
@@ -243,11 +243,22 @@ func putTime(b []byte, t time.Time) {
 	binary.BigEndian.PutUint32(b[4:], uint32(uint64(t.Nanosecond())<<32/1e9))
 }
 
+// enter is a program to run in the network of one process and in the PID namespace of another, its first process: with that one
+// the kernel ends the program and whatever it left running.
+func enter(ctx context.Context, network, first *exec.Cmd, argv ...string) *exec.Cmd {
+	of := func(cmd *exec.Cmd, kind string) string {
+		return fmt.Sprintf("--%s=/proc/%d/ns/%[1]s", kind, cmd.Process.Pid)
+	}
+	return tame(exec.CommandContext(ctx, "nsenter", append([]string{of(network, "net"), of(first, "pid"), "--"}, argv...)...))
+}
+
 // startGateway runs this program again as the gateway of launcher; see serveGateway.
 func startGateway(ctx context.Context, launcher string, log io.Writer) (*exec.Cmd, error) {
 	gateway := exec.Command("/proc/self/exe") //nolint:noctx // the host's Close ends it in the right order
 	gateway.Env = append(os.Environ(), roleEnv+"="+launcher)
-	gateway.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL, Setpgid: true}
+	gateway.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL, Setpgid: true,
+	}
 	gateway.Stderr = log
 	if _, err := gateway.StdinPipe(); err != nil { // held open: the gateway ends when it closes
 		return nil, err

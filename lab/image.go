@@ -90,9 +90,10 @@ func sweep(ctx context.Context, cache string) error {
 			continue
 		}
 		if err == nil { // while a last process dies its groups are busy, and the directory reminds the next lab of them
-			if err = removeGroups(filepath.Base(dir)); err == nil {
-				err = os.RemoveAll(dir)
-			}
+			err = until(ctx, 5*time.Second, func() error { return removeGroups(filepath.Base(dir)) })
+		}
+		if err == nil {
+			err = os.RemoveAll(dir)
 		}
 		errs = append(errs, err)
 		if lock != nil {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,7 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -127,7 +125,7 @@ func TestUnusableHost(t *testing.T) {
 	lab := &Lab{Image: openLab(t), Hostmend: buildHostmend(t)}
 	for _, row := range []struct{ name, inject, broken, note string }{
 		{"host vanished", "kill -s RTMIN+4 1; sleep 5", "true", "inject: "}, // systemd powers off
-		{"host vanished behind the oracle's back", "setsid sh -c 'sleep 1; kill -s RTMIN+4 1' >/dev/null 2>&1 &", "sleep 4; fails login root true", "hostmend cannot run on this host"},
+		{"host vanished behind the oracle's back", "setsid sh -c 'sleep 1; kill -s RTMIN+4 1' >/dev/null 2>&1 &", "sleep 4; fails login root true", "the oracle sees no trouble"},
 		{"nothing can be run", "rm -r /usr/bin", "fails login root true", "hostmend cannot run on this host"},
 		{"hostmend is gone", "rm /usr/local/bin/hostmend", "true", "hostmend cannot run on this host"},
 		{"inject hangs", "sleep infinity", "true", "inject: gave up after 30s"},
@@ -147,58 +145,75 @@ func TestUnusableHost(t *testing.T) {
 	}
 }
 
+// hangs is a fault in the middle of whose injection a test can end the lab: it says where it is, leaves processes at the gateway
+// and in the host that belong to nobody, and hangs.
+const hangs = `id: hangs
+title: The lab is interrupted
+source: https://example.org/
+says: This one is the lab's own.
+expect: sshd-not-running
+inject:
+  gateway: |
+    setsid sleep infinity >/dev/null 2>&1 &
+    host systemd-run --quiet sleep infinity
+    readlink "/proc/$LEADER/ns/net" "/proc/$LEADER/ns/pid" "/proc/$LEADER/ns/mnt" /proc/self/ns/net >FILE.unfinished
+    echo "$GROUP" >>FILE.unfinished
+    mv FILE.unfinished FILE
+    sleep infinity
+broken: "true"
+clear: "true"
+`
+
 // TestInterrupted ends a lab in the middle of its work and looks for what it left: on a polite signal nothing; on SIGKILL
 // nothing that lives, and what lies about is gone after the next lab's sweep.
 func TestInterrupted(t *testing.T) {
 	openLab(t)
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
 		t.Run(unix.SignalName(signal), func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-shell", "-oracle-only")
+			dir := t.TempDir()
+			file := filepath.Join(dir, "marks")
+			if err := os.Mkdir(filepath.Join(dir, "faults"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "faults/hangs.yaml"), []byte(strings.ReplaceAll(hangs, "FILE", file)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-dir", dir, "-oracle-only")
 			cmd.Env = append(os.Environ(), mainEnv+"=1")
-			stdin, err := cmd.StdinPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			stdout, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			cmd.Stderr = t.Output()
+			cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			out := bufio.NewReader(stdout)
-			told, err := out.ReadString('\n')
-			if err != nil {
-				t.Fatalf("no host: %v", err)
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			var marks []string
+			if err := until(t.Context(), time.Minute, func() error {
+				select {
+				case err := <-ended:
+					return permanent{fmt.Errorf("the lab ended by itself: %w", err)}
+				default:
+				}
+				text, err := os.ReadFile(file)
+				marks = strings.Fields(string(text))
+				return err
+			}); err != nil {
+				t.Fatal(err)
 			}
-			pids := regexp.MustCompile(`-t (\d+)`).FindAllStringSubmatch(told, -1)
-			if len(pids) != 2 {
-				t.Fatalf("no two processes in %q", told)
-			}
-			group := groupOf(t, pids[0][1])
-			// Something that runs in the host without belonging to any of the lab's processes.
-			fmt.Fprintln(stdin, "systemd-run --quiet sleep infinity; echo running")
-			if line, err := out.ReadString('\n'); err != nil || line != "running\n" {
-				t.Fatalf("the shell said %q, %v", line, err)
-			}
-			if before := traces(t, group, pids); len(before) < 4 {
+			if before := traces(marks); len(before) < 20 {
 				t.Fatalf("a running host should be seen: %v", before)
 			}
 
 			if err := cmd.Process.Signal(signal); err != nil {
 				t.Fatal(err)
 			}
-			_, _ = io.Copy(io.Discard, out)
-			_ = cmd.Wait()
-			var left []string
-			err = until(t.Context(), 10*time.Second, func() error {
+			<-ended
+			err := until(t.Context(), 10*time.Second, func() error {
 				if signal == syscall.SIGKILL {
-					if err := sweep(t.Context(), DefaultCache()); err != nil { // control groups are busy until the last process is gone
+					if err := sweep(t.Context(), DefaultCache()); err != nil {
 						return err
 					}
 				}
-				if left = traces(t, group, pids); len(left) > 0 {
+				if left := traces(marks); len(left) > 0 {
 					return fmt.Errorf("left behind: %v", left)
 				}
 				return nil
@@ -210,40 +225,29 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// groupOf is the name of the control group, and of the directory, of the host whose PID 1 is pid.
-func groupOf(t *testing.T, pid string) string {
-	t.Helper()
-	text, err := os.ReadFile("/proc/" + pid + "/cgroup")
-	if err != nil {
-		t.Fatal(err)
+// traces lists what there is of a host, by its marks, the names of its namespaces and of its directory: processes, namespaces,
+// loop devices, mounts, control groups, files.
+func traces(marks []string) (found []string) {
+	marked := func(text string) bool {
+		return slices.ContainsFunc(marks, func(mark string) bool { return strings.Contains(text, mark) })
 	}
-	group := regexp.MustCompile(hostPrefix + `\d+`).Find(text)
-	if group == nil {
-		t.Fatalf("process %s is in no group of a host: %s", pid, text)
-	}
-	return string(group)
-}
-
-// traces lists what there is of a host: processes, loop devices, mounts, control groups, files.
-func traces(t *testing.T, group string, pids [][]string) (found []string) {
-	t.Helper()
-	for _, pid := range pids {
-		if stat, err := os.ReadFile("/proc/" + pid[1] + "/stat"); err == nil && !bytes.Contains(stat, []byte(") Z ")) {
-			found = append(found, "process "+pid[1])
+	for _, pattern := range []string{"/proc/[0-9]*/ns/net", "/proc/[0-9]*/ns/pid", "/proc/[0-9]*/ns/mnt"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			if name, err := os.Readlink(file); err == nil && marked(name) {
+				found = append(found, file)
+			}
 		}
 	}
-	processes, _ := filepath.Glob("/proc/[0-9]*/cgroup")
-	for _, file := range processes {
-		if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), group) {
-			found = append(found, file)
+	for _, pattern := range []string{"/proc/[0-9]*/cgroup", "/proc/[0-9]*/cmdline", "/sys/block/loop*/loop/backing_file", "/proc/self/mountinfo"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			if text, err := os.ReadFile(file); err == nil && marked(string(text)) {
+				found = append(found, file)
+			}
 		}
 	}
-	loops, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
-	for _, file := range append(loops, "/proc/self/mountinfo") {
-		if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), group) {
-			found = append(found, file)
-		}
-	}
+	group := marks[len(marks)-1]
 	for _, pattern := range []string{"/sys/fs/cgroup/" + group, "/sys/fs/cgroup/*/" + group, DefaultCache() + "/" + group} {
 		names, _ := filepath.Glob(pattern)
 		found = append(found, names...)

@@ -207,8 +207,7 @@ func (v *vm) Command(ctx context.Context, argv ...string) *exec.Cmd {
 
 // AtGateway is a program to run in the network of the machine's gateway.
 func (v *vm) AtGateway(ctx context.Context, argv ...string) *exec.Cmd {
-	cmd := tame(exec.CommandContext(ctx, "nsenter",
-		append([]string{"--target=" + strconv.Itoa(v.gateway.Process.Pid), "--net", "--"}, argv...)...))
+	cmd := enter(ctx, v.gateway, v.gateway, argv...)
 	cmd.Env = append(os.Environ(), "ENTER=env "+enterEnv+"="+v.dir+" "+self(), "MONITOR=env "+monitorEnv+"="+v.dir+" "+self(),
 		"KEY="+v.key, "HOST="+hostAddr, "CLIENT="+clientAddr, "PACE="+strconv.Itoa(vmPace))
 	return cmd
