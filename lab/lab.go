@@ -15,7 +15,8 @@ type Lab struct {
 	Image      Image
 	Hostmend   string // the program under test
 	OracleOnly bool
-	Repeat     int // how often the healthy host is diagnosed, see times
+	Repeat     int    // how often the healthy host is diagnosed, see times
+	Captures   string // where to keep a capture of each broken host, if anywhere
 }
 
 // Try boots a host and makes, diagnoses and clears one fault on it.
@@ -28,7 +29,7 @@ func (l *Lab) Try(ctx context.Context, f Fault) Trial {
 		t.Outcome, t.Note = Skipped, err.Error()
 		err = nil
 	case err == nil:
-		err = try(ctx, h, f, l.times(f), &t)
+		err = l.try(ctx, h, f, &t)
 	}
 	if h != nil {
 		err = errors.Join(err, h.Close())
@@ -73,20 +74,24 @@ func (l *Lab) Boot(ctx context.Context, machine string) (Host, error) {
 	}
 }
 
-// TryAll tries faults, so many at once, and returns the trials in the same order.
+// TryAll tries faults, so many at once, and returns the trials in the same order. One virtual machine at a time is enough: it alone
+// keeps more than one processor busy.
 func (l *Lab) TryAll(ctx context.Context, faults []Fault, parallel int, done func()) []Trial {
 	trials := make([]Trial, len(faults))
-	slots := make(chan struct{}, max(1, parallel))
+	slots, vms := make(chan struct{}, max(1, parallel)), make(chan struct{}, 1)
 	var all sync.WaitGroup
 	for i, f := range faults {
-		if ctx.Err() != nil {
-			break
-		}
-		slots <- struct{}{}
 		all.Go(func() {
-			trials[i] = l.Try(ctx, f)
-			done()
-			<-slots
+			if f.Machine == VM {
+				vms <- struct{}{}
+				defer func() { <-vms }()
+			}
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if ctx.Err() == nil {
+				trials[i] = l.Try(ctx, f)
+				done()
+			}
 		})
 	}
 	all.Wait()

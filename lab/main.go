@@ -58,6 +58,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	oracleOnly := flags.Bool("oracle-only", false, "inject and clear without a diagnosis: do the oracles see each fault come and go?")
 	parallel := flags.Int("parallel", runtime.NumCPU()+1, "hosts at once; one more than there are processors, since booting and clearing are mostly waiting")
 	repeat := flags.Int("repeat", 1, "diagnose the healthy host so many `times`, and each decoy a tenth as often")
+	captures := flags.String("capture", "", "keep a capture of each broken host, as FAULT.txtar in this `directory`")
 	answers := flags.String("json", "", "also write the table as JSON to this `file`, with hostmend's whole answer where it was not right")
 	score := flags.String("score", "", "also write the score to this `file.md`, and as JSON beside it; a wrong answer is then no error")
 	shell := flags.Bool("shell", false, "start a healthy host and a shell in it; the host ends with the shell")
@@ -78,7 +79,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := Possible(); err != nil {
 		return err
 	}
-	if *hostmend == "" && !*oracleOnly {
+	if *captures != "" {
+		if err := os.MkdirAll(*captures, 0o755); err != nil {
+			return err
+		}
+	}
+	if *hostmend == "" && (!*oracleOnly || *captures != "") {
 		*hostmend = filepath.Join("bin", "hostmend")
 		if err := build(ctx, *hostmend); err != nil {
 			return err
@@ -91,7 +97,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	lab := &Lab{Image: image, Hostmend: *hostmend, OracleOnly: *oracleOnly, Repeat: *repeat}
+	lab := &Lab{Image: image, Hostmend: *hostmend, OracleOnly: *oracleOnly, Repeat: *repeat, Captures: *captures}
 	if *shell {
 		machine := Container
 		if *asVM {
@@ -111,11 +117,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fmt.Fprintln(os.Stderr)
 	right := table(out, trials)
 	if *answers != "" {
-		text, err := json.MarshalIndent(trials, "", "  ")
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(*answers, append(text, '\n'), 0o644); err != nil {
+		if err := writeJSON(*answers, trials); err != nil {
 			return err
 		}
 	}
@@ -129,6 +131,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return errors.New("not every fault was named rightly")
 	}
 	return nil
+}
+
+func writeJSON(file string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
 // build makes hostmend from this module, static, so that it runs in any image.

@@ -79,11 +79,7 @@ func (s Score) write(file string, faults []Fault) error {
 		}
 	}
 	s.Trials = trials
-	text, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	return errors.Join(os.WriteFile(asJSON, append(text, '\n'), 0o644), os.WriteFile(file, []byte(s.Markdown()), 0o644))
+	return errors.Join(writeJSON(asJSON, s), os.WriteFile(file, []byte(s.Markdown()), 0o644))
 }
 
 // Sum is one kind's line in the score.

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -67,8 +69,8 @@ func (f Finding) String() string {
 // alarm: it is at warning or above.
 func (f Finding) alarm() bool { return f.Severity != "info" }
 
-// try makes a fault on a host that was just booted, has it diagnosed so many times, and clears it.
-func try(ctx context.Context, h Host, f Fault, times int, t *Trial) error {
+// try makes a fault on a host that was just booted, has it diagnosed, and clears it.
+func (l *Lab) try(ctx context.Context, h Host, f Fault, t *Trial) error {
 	for _, path := range f.Needs {
 		if err := h.Command(ctx, "test", "-e", path).Run(); err != nil {
 			t.Outcome, t.Note = Skipped, "this kernel has no "+path
@@ -89,14 +91,14 @@ func try(ctx context.Context, h Host, f Fault, times int, t *Trial) error {
 	if err != nil {
 		return err
 	}
-	if err := breakAndLook(ctx, h, f, times, t); err != nil {
+	if err := l.breakAndLook(ctx, h, f, t); err != nil {
 		return err
 	}
 	return mend(ctx, h, f, before)
 }
 
 // breakAndLook injects, waits until the oracle sees the trouble, and diagnoses while it lasts.
-func breakAndLook(ctx context.Context, h Host, f Fault, times int, t *Trial) error {
+func (l *Lab) breakAndLook(ctx context.Context, h Host, f Fault, t *Trial) error {
 	broken := func() error {
 		if f.Kind == Decoys { // what looks sick must be as healthy as before
 			if err := healthyFor(ctx, h, f); err != nil {
@@ -118,12 +120,17 @@ func breakAndLook(ctx context.Context, h Host, f Fault, times int, t *Trial) err
 		return fmt.Errorf("injected, but the oracle sees no trouble: %w", err)
 	}
 	t.Outcome = Shown
-	for range times {
+	for range l.times(f) {
 		one := Trial{Expect: f.Expect}
 		if err := diagnose(ctx, h, &one); err != nil {
 			return err
 		}
 		t.add(one)
+	}
+	if l.Captures != "" {
+		if err := capture(ctx, h, filepath.Join(l.Captures, f.ID+".txtar")); err != nil {
+			return err
+		}
 	}
 	if err := broken(); err != nil {
 		return fmt.Errorf("the trouble did not last through the diagnosis: %w", err)
@@ -176,6 +183,19 @@ func diagnose(ctx context.Context, h Host, t *Trial) error {
 		t.Output = ""
 	}
 	return nil
+}
+
+// capture writes what hostmend sees of the host, secrets removed, to a file.
+func capture(ctx context.Context, h Host, file string) error {
+	ctx, cancel := context.WithTimeout(ctx, h.Pace()*scriptTimeout)
+	defer cancel()
+	cmd := h.Command(ctx, "hostmend", "capture")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("hostmend capture: %w: %s", err, lastLines(stderr.String(), 5))
+	}
+	return os.WriteFile(file, stdout.Bytes(), 0o644)
 }
 
 // add takes in one diagnosis. Of several, which only a host that should show nothing has, the first wrong one is told.
