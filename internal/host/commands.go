@@ -39,6 +39,7 @@ var allowed = [][]string{
 	{"systemctl", "list-units", "…"},
 	{"systemctl", "show", "…"},
 	{"timedatectl", "show"},
+	{"visudo", "-c"},
 }
 
 func isAllowed(argv []string) bool {

@@ -10,6 +10,7 @@ import (
 func Probes() []probes.Probe[host.Host] {
 	return []probes.Probe[host.Host]{
 		Accounts,
+		Binaries,
 		Cgroups,
 		Changes,
 		Conntrack,
@@ -24,6 +25,7 @@ func Probes() []probes.Probe[host.Host] {
 		Host,
 		Inotify,
 		Interfaces,
+		Intrusion,
 		IPC,
 		KernelLog,
 		KnownIssues,
@@ -45,6 +47,7 @@ func Probes() []probes.Probe[host.Host] {
 		Softnet,
 		Sshd,
 		StartupFiles,
+		Sudo,
 		Sysctl,
 		SysctlList,
 		SysctlText,

@@ -1,0 +1,132 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// Sudo reads whether sudo could work.
+var Sudo = probes.Define(probes.Probe[host.Host]{
+	Name: "sudo",
+	Doc: `sudo
+
+Looks at the program's mode, and at the lines of /etc/sudoers and /etc/sudoers.d: whether each has the parts of a rule, an alias or a default and
+its parentheses and quotes are closed. What looks wrong is put to ` + "`visudo -c`" + `, and only what that refuses too is told. A wrong name
+of a user or command is not seen. Costs 0.2 ms, and 5 ms for visudo.`,
+	Needs: probes.Root,
+	Every: 5 * time.Minute,
+}, sudo)
+
+type sudoFacts struct {
+	Setuid   bool                    `fact:"setuid" doc:"The program belongs to root and is set-uid, without which it can do nothing"`
+	Rules    int                     `fact:"rules" unit:"count" doc:"Lines that are rules, aliases or defaults"`
+	Problems probes.Cut[sudoersLine] `fact:"problems" doc:"Lines that sudo does not accept"`
+}
+
+type sudoersLine struct {
+	Where   string `fact:"where,key" doc:"File and line"`
+	File    string `fact:"file" doc:"The file"`
+	Problem string `fact:"problem" doc:"What is wrong with it"`
+}
+
+func sudo(ctx context.Context, h host.Host) (sudoFacts, error) {
+	var f sudoFacts
+	fi, err := h.Stat("/usr/bin/sudo")
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, probes.NoData("sudo is not installed")
+	}
+	if err != nil {
+		return f, err
+	}
+	f.Setuid = fi.UID == 0 && fi.Mode&fs.ModeSetuid != 0
+	files := []string{"/etc/sudoers"}
+	entries, err := h.ReadDir("/etc/sudoers.d")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	for _, e := range entries { // sudo passes over names with a dot or a tilde at the end
+		if !strings.Contains(e.Name, ".") && !strings.HasSuffix(e.Name, "~") && !e.Type.IsDir() {
+			files = append(files, "/etc/sudoers.d/"+e.Name)
+		}
+	}
+	for _, file := range files {
+		b, err := h.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+		f.lint(file, string(b))
+	}
+	if len(f.Problems.All) > 0 {
+		f.ask(ctx, h)
+	}
+	return f, nil
+}
+
+func (f *sudoFacts) lint(file, text string) {
+	n, start, pending := 0, 0, ""
+	for line := range strings.Lines(text) {
+		n++
+		if pending == "" {
+			start = n
+		}
+		line = strings.TrimRight(line, "\r\n")
+		if rest, more := strings.CutSuffix(line, "\\"); more {
+			pending += rest + " "
+			continue
+		}
+		line, pending = strings.TrimSpace(pending+line), ""
+		if line == "" || line[0] == '#' && !strings.HasPrefix(line, "#include") {
+			continue
+		}
+		f.Rules++
+		if problem := sudoersProblem(line); problem != "" {
+			f.Problems.All = append(f.Problems.All, sudoersLine{fmt.Sprintf("%s:%d", file, start), file, problem})
+		}
+	}
+}
+
+var quotedText = regexp.MustCompile(`"[^"]*"|\\.`)
+
+// sudoersProblem holds a line to the outline of sudoers(5)'s grammar.
+func sudoersProblem(line string) string {
+	first, _, _ := strings.Cut(line, " ")
+	bare := quotedText.ReplaceAllString(line, "")
+	bare, _, _ = strings.Cut(bare, "#") // which may begin a comment, or a number of a user
+	switch {
+	case strings.Contains(bare, `"`):
+		return "a quote is not closed"
+	case strings.HasPrefix(first, "Defaults"), strings.HasPrefix(first, "@include"), strings.HasPrefix(first, "#include"):
+		return ""
+	case strings.Count(bare, "(") != strings.Count(bare, ")"):
+		return "a parenthesis is not closed"
+	case !strings.Contains(line, "="):
+		return "a rule needs USER HOST = COMMANDS"
+	case strings.HasPrefix(line, "="), strings.HasSuffix(strings.TrimSpace(bare), "=") && !strings.Contains(line, "#"):
+		return "one side of = is empty"
+	}
+	return ""
+}
+
+// ask has visudo settle it, where it is there.
+func (f *sudoFacts) ask(ctx context.Context, h host.Host) {
+	out, err := h.Run(ctx, "visudo", "-c")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		f.Problems = probes.Cut[sudoersLine]{More: len(f.Problems.All), Why: err.Error()}
+	case out.Exit == 0:
+		f.Problems.All = nil
+	default:
+		said := string(out.Stdout) + string(out.Stderr)
+		f.Problems.All = slices.DeleteFunc(f.Problems.All, func(l sudoersLine) bool { return !strings.Contains(said, l.File) })
+	}
+}
