@@ -29,6 +29,7 @@ func writeHTML(w io.Writer, r *Report, to Page) error {
 		"manual":       spans,
 		"mustHold":     func(f Finding) string { return f.mustHold(t) },
 		"area":         t.area,
+		"reason":       t.reason,
 	}).Parse(pageHTML)
 	if err != nil {
 		return err
@@ -58,7 +59,7 @@ func writeHTML(w io.Writer, r *Report, to Page) error {
 	return page.Execute(w, map[string]any{
 		"Lang": map[bool]string{true: "zh-CN", false: "en"}[to.Lang == "zh"], "Report": r, "T": exported(t), "Verdict": verdict, "Looked": r.looked(t), "Profile": profile, "Worst": worst,
 		"CSS": template.CSS(pageCSS), "Policy": "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
-		"Roots": r.roots(), "Reasons": r.reasons(t.needsRoot), "Unchecked": fmt.Sprintf(t.unchecked, len(r.Unchecked())), "Areas": byArea,
+		"Roots": r.roots(), "Reasons": r.reasons(t), "Unchecked": fmt.Sprintf(t.unchecked, len(r.Unchecked())), "Areas": byArea,
 	})
 }
 

@@ -30,7 +30,7 @@ func writeMarkdown(w io.Writer, r *Report, to Page) error {
 			fmt.Fprintf(m, "- %s (%s, %s)\n", escape(f.text(m.lang).Title), code(f.name()), f.mustHold(m.t))
 		}
 	}
-	if groups := r.reasons(m.t.needsRoot); len(groups) > 0 {
+	if groups := r.reasons(m.t); len(groups) > 0 {
 		fmt.Fprintf(m, "\n## %s\n\n", fmt.Sprintf(m.t.unchecked, len(r.Unchecked())))
 		for _, g := range groups {
 			fmt.Fprintf(m, "- %s: %s\n", escape(g.Why), codes(g.What))
@@ -120,7 +120,7 @@ func (m *markdown) checks(r *Report) {
 		for _, c := range r.in(area) {
 			reading := c.text(m.lang).Reading
 			if c.Verdict == "unknown" {
-				reading = c.Reason
+				reading = m.t.reason(c.Reason)
 			}
 			fmt.Fprintf(m, "| %s | %s | %s | %s |\n", m.t.area(area), code(c.Playbook), m.t.verdicts[c.outcome()], escape(reading))
 		}

@@ -381,8 +381,8 @@ func name(playbook, object string) string {
 	return playbook + "/" + object
 }
 
-// reasons groups what could not be checked by its reason, the most frequent first. What only root may see is one group, needsRoot.
-func (r *Report) reasons(needsRoot string) []reason {
+// reasons groups what could not be checked by its reason, the most frequent first. What only root may see is one group.
+func (r *Report) reasons(t *vocabulary) []reason {
 	var out []reason
 	for _, u := range r.Unknown {
 		if u.NotHere {
@@ -390,8 +390,9 @@ func (r *Report) reasons(needsRoot string) []reason {
 		}
 		why := u.Reason
 		if !r.Root && rootOnly.MatchString(why) {
-			why = needsRoot
+			why = t.needsRoot
 		}
+		why = t.reason(why)
 		i := slices.IndexFunc(out, func(g reason) bool { return g.Why == why })
 		if i < 0 {
 			i, out = len(out), append(out, reason{Why: why})

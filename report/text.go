@@ -237,7 +237,7 @@ func (p *page) section(title string) {
 
 // unchecked prints what could not be checked, by reason.
 func (p *page) unchecked(r *Report, t *vocabulary) {
-	groups := r.reasons(t.needsRoot)
+	groups := r.reasons(t)
 	if len(groups) == 0 {
 		return
 	}

@@ -16,6 +16,7 @@ type vocabulary struct {
 	why, clause, verdict, facts, checks, probes           string
 	verdicts                                              map[string]string
 	areaName, playbook, reading, took, status             string
+	reasons                                               func() []phrase // what reasons are in this language; nil: as they come
 }
 
 var english = &vocabulary{
@@ -67,6 +68,7 @@ var english = &vocabulary{
 
 var chinese = &vocabulary{
 	lang:       "zh",
+	reasons:    chineseReasons,
 	thisHost:   "本机",
 	profile:    "诊断集 %s：%s",
 	unseen:     "在主机内部均不可见",
