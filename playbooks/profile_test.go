@@ -1,10 +1,15 @@
 package playbooks_test
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/hostmend/hostmend/playbooks"
+	"github.com/hostmend/hostmend/probes"
 )
 
 const someProfiles = `profiles:
@@ -119,6 +124,49 @@ func TestProfileAsked(t *testing.T) {
 	} {
 		if _, err := playbooks.LoadProfiles([]playbooks.File{{Name: "p.yaml", Data: []byte(text)}}, schema(t)); err == nil || !strings.Contains(err.Error(), wrong) {
 			t.Errorf("%s: %v; want %s", text, err, wrong)
+		}
+	}
+}
+
+// Changes are shown where the program has the probe for them and the host told; elsewhere nothing is missing.
+func TestChanges(t *testing.T) {
+	type change struct {
+		What   string        `fact:"what,key" doc:"x"`
+		Name   string        `fact:"name" doc:"x"`
+		Action string        `fact:"action" doc:"x"`
+		Age    time.Duration `fact:"age" doc:"x"`
+	}
+	type facts struct {
+		Recent []change `fact:"recent" doc:"x"`
+	}
+	fake := probes.Define(probes.Probe[int]{Name: "changes", Doc: "Fake\n\nFake.", Every: time.Minute}, func(context.Context, int) (facts, error) { return facts{}, nil })
+	with := append(probes.Describe([]probes.Probe[int]{fake}), schema(t)...)
+	text := simple("one", "conntrack.max > 0", "severity: info")
+	for _, c := range []struct {
+		infos []probes.Info
+		facts string
+		want  []playbooks.Change
+		needs bool
+	}{
+		{with, "changes.recent: [{what: package vim, name: vim, action: upgraded, age: 5m}]", []playbooks.Change{{What: "package vim", Name: "vim", Action: "upgraded", Age: 5 * time.Minute}}, true},
+		{with, "changes: failed, permission denied", nil, true},
+		{schema(t), "conntrack.max: 1", nil, false},
+	} {
+		l, err := playbooks.Load([]playbooks.File{{Name: "one.yaml", Data: []byte(text)}}, c.infos, actions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		snap, err := playbooks.Facts(c.infos, playbooks.File{Name: "facts", Data: []byte(c.facts)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, l.Changes(snap)); diff != "" {
+			t.Errorf("%s: %s", c.facts, diff)
+		}
+		want := l.Needs()
+		l.NeedsChanges(want)
+		if _, ok := want["changes"]; ok != c.needs {
+			t.Errorf("%s: it needs %v", c.facts, want)
 		}
 	}
 }

@@ -102,6 +102,7 @@ type Finding struct {
 	Withheld    []string         `json:"withheld,omitempty"` // steps left out because something about them is not known
 	Manual      string           `json:"manual,omitempty"`   // what a person has to do, where there is no fix
 	Confirm     string           `json:"confirm,omitempty"`  // what would settle it, where it is not sure
+	Changes     []Change         `json:"changes,omitempty"`  // what was changed in the time before it
 	See         []string         `json:"see"`
 	Texts       map[string]Texts `json:"texts,omitempty"` // by language
 }

@@ -113,6 +113,11 @@ func sick() *Report {
 		},
 	}
 	r := New(snapshot(), d, []playbooks.Action{{Name: "conntrack.limit", Doc: "Enlarge the connection-tracking table\n\nMore."}}, false)
+	r.Beside([]playbooks.Change{
+		{What: "kernel boot", Kind: "kernel", Name: "boot", Action: "booted", Age: 25 * time.Hour},
+		{What: "package libc6", Kind: "package", Name: "libc6", Action: "upgraded", Age: 10 * time.Minute, Detail: "2.36-9 → 2.36-10"},
+		{What: "config /etc/data/fill.conf", Kind: "config", Name: "/etc/data/fill.conf", Action: "written", Age: 2 * time.Hour},
+	}, 24*time.Hour)
 	r.Profile = NewProfile(playbooks.Choice{
 		Profile: &playbooks.Profile{Name: "starting", Title: playbooks.Text{EN: "The host is still starting", ZH: "主机正在启动"}},
 		Why:     playbooks.Text{EN: "systemd has not finished", ZH: "systemd 尚未完成启动"},
@@ -151,6 +156,53 @@ func strange() *Report {
 		Unknown: []playbooks.Unanswered{{Playbook: "swap-thrashing", Area: "memory", Reason: "there is no swap", NotHere: true}},
 		Checks:  []playbooks.Check{{Playbook: "swap-thrashing", Area: "memory", Verdict: playbooks.Unknown, NotHere: true, Reason: "there is no swap"}},
 	}, nil, true)
+}
+
+// Beside a finding stand the changes of the time before it: those that name its object, a file or a package of it, first.
+func TestChanges(t *testing.T) {
+	unit := func(object string) Finding {
+		return Finding{Playbook: "unit-failed", Object: object, Area: "services", Since: at, Summary: []string{"exit status 1: cannot read /etc/app/key.pem"}}
+	}
+	change := func(kind, name string, age time.Duration) playbooks.Change {
+		return playbooks.Change{What: kind + " " + name, Kind: kind, Name: name, Action: "written", Age: age}
+	}
+	many := []playbooks.Change{
+		change("package", "vim", time.Minute), change("package", "htop", time.Minute), change("package", "curl", time.Minute),
+		change("package", "zsh", time.Minute), change("package", "nano", time.Minute), change("package", "nginx-core", 3*time.Hour),
+	}
+	for name, c := range map[string]struct {
+		finding Finding
+		changes []playbooks.Change
+		want    string // first, + where it is related; and how many
+		n       int
+	}{
+		"a package of the unit":        {unit("nginx.service"), many, "nginx-core +", 5},
+		"its configuration":            {unit("nginx.service"), []playbooks.Change{many[0], change("config", "/etc/nginx/nginx.conf", time.Hour)}, "/etc/nginx/nginx.conf +", 2},
+		"a file that evidence names":   {unit("x.service"), []playbooks.Change{many[0], change("key-file", "/etc/app/key.pem", time.Hour)}, "/etc/app/key.pem +", 2},
+		"an instance of a template":    {unit("app@7.service"), []playbooks.Change{many[0], change("unit", "/etc/systemd/system/app@.service", time.Hour)}, "/etc/systemd/system/app@.service +", 2},
+		"nothing in particular":        {unit("x.service"), many[:2], "vim", 2},
+		"too long ago":                 {unit("vim.service"), []playbooks.Change{change("package", "vim", 25*time.Hour)}, "", 0},
+		"after it began":               {Finding{Since: at.Add(-time.Hour), Object: "postgres"}, []playbooks.Change{change("package", "postgres", time.Minute)}, "", 0},
+		"accounts concern who logs in": {Finding{Area: "access", Since: at}, []playbooks.Change{many[0], change("account", "/etc/passwd", time.Hour)}, "/etc/passwd +", 2},
+		"sysctl, where it was read": {
+			Finding{Since: at, Evidence: []Clause{{Facts: Facts{{Path: `sysctl["vm.swappiness"]`}}}}},
+			[]playbooks.Change{many[0], change("sysctl", "/etc/sysctl.d/9.conf", time.Hour)},
+			"/etc/sysctl.d/9.conf +", 2,
+		},
+	} {
+		r := &Report{At: at, Findings: []Finding{c.finding}}
+		r.Beside(c.changes, 24*time.Hour)
+		got, first := r.Findings[0].Changes, ""
+		if len(got) > 0 {
+			first = got[0].Name
+			if got[0].Related {
+				first += " +"
+			}
+		}
+		if first != c.want || len(got) != c.n {
+			t.Errorf("%s: %q first of %d, want %q of %d", name, first, len(got), c.want, c.n)
+		}
+	}
 }
 
 // No form of the report calls a host healthy of which the profile could see nothing.

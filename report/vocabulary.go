@@ -4,7 +4,9 @@ import "fmt"
 
 // vocabulary is what the renderers themselves say, in one language.
 type vocabulary struct {
-	probe, playbooks                                      [2]string // one, several
+	changes, ago                                          string
+	kinds, actions                                        map[string]string // of changes; what is not there is said as it is
+	probe, playbooks                                      [2]string         // one, several
 	unseen, chosenWhen                                    string
 	lang, thisHost, looked, profile                       string
 	ofSeverity                                            map[string][2]string
@@ -20,6 +22,8 @@ type vocabulary struct {
 }
 
 var english = &vocabulary{
+	changes:    "Changed before",
+	ago:        "%s ago: %s %s %s",
 	lang:       "en",
 	thisHost:   "this host",
 	profile:    "profile %s: %s",
@@ -67,6 +71,14 @@ var english = &vocabulary{
 }
 
 var chinese = &vocabulary{
+	changes: "此前的变更",
+	ago:     "%s 前：%s %s %s",
+	kinds: map[string]string{
+		"package": "软件包", "unit": "单元", "key-file": "关键文件", "sysctl": "内核参数", "account": "账号", "kernel": "内核", "cron": "计划任务", "config": "配置",
+	},
+	actions: map[string]string{
+		"installed": "已安装", "upgraded": "已升级", "downgraded": "已降级", "removed": "已删除", "written": "被写入", "booted": "启动",
+	},
 	lang:       "zh",
 	reasons:    chineseReasons,
 	thisHost:   "本机",

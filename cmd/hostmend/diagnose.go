@@ -24,6 +24,7 @@ type judging struct {
 	failOn   string
 	output   string
 	timeout  time.Duration
+	changes  time.Duration
 	offline  bool
 }
 
@@ -36,6 +37,7 @@ func (j *judging) flags(p *program, c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&j.profile, "profile", "", "judge what this profile asks for; without it the host's state chooses one (see hostmend playbook profiles)")
 	f.StringSliceVar(&j.only, "only", nil, "judge only these playbooks, by id")
+	f.DurationVar(&j.changes, "changes", 24*time.Hour, "list beside each finding what was changed in this time before it; 0: do not")
 	f.StringVar(&j.failOn, "fail-on", "info", "exit with 1 for findings of this severity or worse: "+strings.Join(failOn, ", "))
 	_ = c.RegisterFlagCompletionFunc("profile", completeProfiles)
 	complete(c, "fail-on", failOn...)

@@ -63,6 +63,9 @@ func (p *program) examine(ctx context.Context, h host.Host, library *playbooks.L
 	if byState {
 		profiles.Needs(want)
 	}
+	if j.changes > 0 {
+		library.NeedsChanges(want)
+	}
 	s := p.look(ctx, h, want)
 	if err := ctx.Err(); err == context.Canceled {
 		return nil, err
@@ -75,6 +78,7 @@ func (p *program) examine(ctx context.Context, h host.Host, library *playbooks.L
 		choice.Profile.Apply(&d)
 	}
 	r := report.New(s, &d, actions.Actions(), h.Can().Root)
+	r.Beside(library.Changes(s), j.changes)
 	r.Profile, err = profileOf(choice, library)
 	return r, err
 }
