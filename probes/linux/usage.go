@@ -41,6 +41,8 @@ type usageFilesystem struct {
 	Growth      probes.Opt[float64]       `fact:"growth_per_s" unit:"bytes/s" doc:"By how much its used space grew between the samples; below zero if it shrank. Absent until there are two samples"`
 	FullIn      probes.Opt[time.Duration] `fact:"full_in" doc:"When it is full if it goes on like that; absent if it does not grow, or not within 30 days"`
 	Directories []usageDirectory          `fact:"directories" doc:"The five largest directories, each as deep as four fifths of it lie in one place"`
+	Largest     string                    `fact:"largest" doc:"The largest three directories and two files with their sizes, for people: /data/log 40.1 GiB, file /data/dump.sql 9.3 GiB"`
+	Most        string                    `fact:"most_entries" doc:"The directories with most entries, for people: /data/sessions 120000"`
 	Files       []usageFile               `fact:"files" doc:"The five largest files"`
 	Growing     []usageFile               `fact:"growing" doc:"Files that grew between the samples, the fastest five first"`
 	Crowded     []usageCrowd              `fact:"crowded" doc:"The three directories with most entries of their own"`
@@ -435,9 +437,35 @@ func usage(cur []usageSample, prev *[]usageSample, dt time.Duration) (usageFacts
 			return cmp.Compare(y, x)
 		})
 		f.Growing = f.Growing[:min(len(f.Growing), usageTop)]
+		f.Largest, f.Most = f.inWords()
 		facts.Filesystems = append(facts.Filesystems, f)
 	}
 	return facts, nil
+}
+
+// inWords says what an administrator wants to read in one line.
+func (f *usageFilesystem) inWords() (largest, crowded string) {
+	var big, many []string
+	for _, d := range f.Directories[:min(len(f.Directories), 3)] {
+		big = append(big, d.Path+" "+sizeInWords(d.Bytes))
+	}
+	for _, file := range f.Files[:min(len(f.Files), 2)] {
+		big = append(big, "file "+file.Path+" "+sizeInWords(file.Bytes))
+	}
+	for _, c := range f.Crowded {
+		many = append(many, c.Path+" "+strconv.Itoa(c.Entries))
+	}
+	return strings.Join(big, ", "), strings.Join(many, ", ")
+}
+
+func sizeInWords(n int) string {
+	units := []string{"KiB", "MiB", "GiB", "TiB"}
+	x := float64(n) / 1024
+	i := 0
+	for ; x >= 1024 && i < len(units)-1; i++ {
+		x /= 1024
+	}
+	return strconv.FormatFloat(x, 'f', 1, 64) + " " + units[i]
 }
 
 func (e *usageEntry) facts(before *usageSample, dt time.Duration) usageFile {

@@ -42,6 +42,7 @@ java
 			"filesystems[/data].files[/data/www/log/old.log].pid":   "null",
 			"filesystems[/data].growth_per_s":                       "0",
 			"filesystems[/data].full_in":                            "null",
+			"filesystems[/data].largest":                            `"/data/www/log 573.2 MiB, /data/big 1.9 MiB, file /data/www/log/app.log 572.2 MiB, file /data/www/log/old.log 1000.0 KiB"`,
 			"filesystems[/data].growing[/data/www/log/app.log].pid": "none",
 		}},
 		{"it grows", mounts + statfs("/", 900000000, 900) + statfs("/data", 100000000, 900) +
