@@ -27,14 +27,15 @@ import (
 // the overlay and drops the network. The loop device clears itself when the last user closes it. What remains after
 // SIGKILL, an empty control group and a directory, is removed by the next run: see sweep.
 type container struct {
-	dir      string // everything this host writes on the machine, and its lock
-	lock     *os.File
-	disk     *os.File // the loop device that is its /dev/vdb
-	launcher *exec.Cmd
-	gateway  *exec.Cmd
-	leader   int // its PID 1, as this machine numbers it
-	key      string
-	console  bytes.Buffer
+	dir             string // everything this host writes on the machine, and its lock
+	lock            *os.File
+	disk            *os.File // the loop device that is its /dev/vdb
+	launcher        *exec.Cmd
+	gateway         *exec.Cmd
+	leader          int    // its PID 1, as this machine numbers it
+	leaderAtGateway string // the same, as the launcher\'s PID namespace numbers it
+	key             string
+	console         bytes.Buffer
 }
 
 // memory is what one host may use. lxcfs shows it as the host's MemTotal.
@@ -182,6 +183,7 @@ func (c *container) findLeader() error {
 		_, ids, _ := strings.Cut(string(status), "\nNSpid:")
 		ids, _, _ = strings.Cut(ids, "\n")
 		if f := strings.Fields(ids); len(f) > 1 && f[len(f)-1] == "1" {
+			c.leaderAtGateway = f[len(f)-2]
 			c.leader, err = strconv.Atoi(child)
 			return err
 		}
@@ -238,7 +240,7 @@ func (c *container) AtGateway(ctx context.Context, argv ...string) *exec.Cmd {
 	leader := strconv.Itoa(c.leader)
 	cmd := enter(ctx, c.gateway, c.launcher, argv...)
 	cmd.Env = append(os.Environ(), "ENTER=nsenter --target="+leader+enterNamespaces, "KEY="+c.key, "HOST="+hostAddr,
-		"CLIENT="+clientAddr, "LEADER="+leader, "GROUP="+filepath.Base(c.dir), "PACE=1", "DISK="+filepath.Base(c.disk.Name()))
+		"CLIENT="+clientAddr, "LEADER="+c.leaderAtGateway, "GROUP="+filepath.Base(c.dir), "PACE=1", "DISK="+filepath.Base(c.disk.Name()))
 	return cmd
 }
 

@@ -227,7 +227,8 @@ inject:
   gateway: |
     setsid sleep infinity >/dev/null 2>&1 &
     host systemd-run --quiet sleep infinity
-    readlink "/proc/$LEADER/ns/net" "/proc/$LEADER/ns/pid" "/proc/$LEADER/ns/mnt" /proc/self/ns/net >FILE.unfinished
+    readlink /proc/self/ns/net >FILE.unfinished
+    host readlink /proc/self/ns/net /proc/self/ns/pid /proc/self/ns/mnt >>FILE.unfinished
     echo "$GROUP" >>FILE.unfinished
     mv FILE.unfinished FILE
     sleep infinity
