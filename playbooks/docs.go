@@ -182,6 +182,9 @@ unreadable otherwise. ` + "`find`" + ` is what is expected of the finding: sever
 them, in order; [] if manual applies), manual. With for_each it is a mapping of objects, and nothing else must be found. ` + "`params`" + ` sets parameters within
 their bounds, and ` + "`missing`" + ` names facts that an unknown lacks.
 
+What happened on a real host lies in life/NAME.txtar, in the same form; it needs no near misses. ` + "`hostmend playbook story NAME CAPTURE.txtar`" + `
+makes one of a capture: the facts that the playbook reads, and what it makes of them.
+
 ## Limits
 
 `)

@@ -18,6 +18,7 @@ type story struct {
 	p     *playbook
 	facts *node
 	cases []storyCase
+	life  bool // of a real host: it needs no near misses
 }
 
 type storyCase struct {
@@ -31,9 +32,14 @@ var storyVerdicts = []string{"yes", "no", "unknown", "not here"}
 
 // RunStory plays a playbook's story, the file NAME.txtar beside NAME.yaml. The error is [Problems]: every expectation that was not
 // met, and what the story lacks.
-func RunStory(l *Library, file File) error {
+func RunStory(l *Library, file File) error { return runStory(l, file, false) }
+
+// RunLife plays a story that was captured on a real host, life/NAME.txtar. It is what it is: it need not match, nor have near misses.
+func RunLife(l *Library, file File) error { return runStory(l, file, true) }
+
+func runStory(l *Library, file File, life bool) error {
 	src := newSource(file)
-	s := &story{src: src, lib: l}
+	s := &story{src: src, lib: l, life: life}
 	if len(src.text) > maxFile {
 		src.errorf(-1, "the file has %d KiB; %d KiB is the limit", len(src.text)>>10, maxFile>>10)
 		return src.problems.err()
@@ -76,6 +82,12 @@ func (s *story) read() {
 		met[verdict] = true
 		steps = steps || strings.Contains(section.data, "steps:")
 		s.cases = append(s.cases, storyCase{section.at, verdict, strings.TrimSpace(words), body})
+	}
+	if s.life {
+		if len(s.cases) == 0 {
+			s.src.errorf(-1, "the story has no case (-- VERDICT: … --)")
+		}
+		return
 	}
 	if !met["yes"] {
 		s.src.errorf(-1, "the story has no case that matches (-- yes: … --)")

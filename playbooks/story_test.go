@@ -1,6 +1,7 @@
 package playbooks_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/hostmend/hostmend/playbooks"
@@ -64,6 +65,34 @@ func TestRunStory(t *testing.T) {
 	for name, text := range map[string]string{"conntrack-table-full": conntrackStory, "filesystem-full": filesystemStory} {
 		if err := playbooks.RunStory(l, playbooks.File{Name: name + ".txtar", Data: []byte(text)}); err != nil {
 			t.Errorf("%v", err)
+		}
+	}
+}
+
+// A story made of a snapshot holds what the playbook read, and comes out as it did; a changed verdict is seen.
+func TestCaptureStory(t *testing.T) {
+	l := load(t, conntrackFull, filesystemFull)
+	for _, c := range []struct{ id, facts, want string }{
+		{"conntrack-table-full", "conntrack: {count: 65000, max: 65536, drops_per_s: 12.5, entry_bytes: 320, loaded: true}\nmemory.total: 4294967296", "  severity: critical\n"},
+		{"conntrack-table-full", "conntrack: no data, the module is not loaded", "-- not here: as it was --"},
+		{"conntrack-table-full", "conntrack: failed, permission denied\nmemory.total: 5", `conntrack: "failed, permission denied"`},
+		{"filesystem-full", `filesystems.mounts: [{mount: "/a b\"", device: d, fstype: ext4, used_pct: 99, bytes_free: 5, read_only: false}, {mount: /c, fstype: xfs, used_pct: {unreadable: timeout}, read_only: false}]`, `  "/a b\"":`},
+	} {
+		snap, err := playbooks.Facts(schema(t), playbooks.File{Name: "facts", Data: []byte(c.facts)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		story, err := playbooks.CaptureStory(l, c.id, "From a test.", snap)
+		if err != nil {
+			t.Errorf("%s: %v", c.facts, err)
+			continue
+		}
+		if !strings.Contains(string(story), c.want) {
+			t.Errorf("%s: there is no %s in\n%s", c.facts, c.want, story)
+		}
+		wrong := strings.Replace(strings.Replace(string(story), "-- not here:", "-- no:", 1), "severity: critical", "severity: info", 1)
+		if err := playbooks.RunLife(l, playbooks.File{Name: c.id + ".txtar", Data: []byte(wrong)}); (err == nil) != (wrong == string(story)) {
+			t.Errorf("%s: changed, it says %v", c.facts, err)
 		}
 	}
 }

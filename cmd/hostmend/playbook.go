@@ -18,7 +18,7 @@ import (
 
 func playbookCommand(p *program) *cobra.Command {
 	c := &cobra.Command{Use: "playbook", Short: "Write, check and explain playbooks", Args: cobra.NoArgs, RunE: needsCommand}
-	c.AddCommand(playbookLint(p), playbookTest(p), playbookExplain(p), playbookNew(p), playbookDocs(p), playbookProfiles(p), playbookSchema(p))
+	c.AddCommand(playbookLint(p), playbookTest(p), playbookExplain(p), playbookNew(p), playbookDocs(p), playbookProfiles(p), playbookSchema(p), playbookStory(p))
 	return c
 }
 
@@ -78,15 +78,25 @@ but not their stories; these are in the source tree, in playbooks/library.`,
 				return err
 			}
 			var failed []error
+			stories := len(files)
 			for _, f := range files {
-				if err := runStory(l, strings.TrimSuffix(f.Name, ".yaml")+".txtar"); err != nil {
+				name := strings.TrimSuffix(f.Name, ".yaml") + ".txtar"
+				if err := runStory(l, name, playbooks.RunStory); err != nil {
+					failed = append(failed, err)
+				}
+				life := filepath.Join(filepath.Dir(name), "life", filepath.Base(name))
+				if _, err := os.Stat(life); errors.Is(err, fs.ErrNotExist) {
+					continue
+				}
+				stories++
+				if err := runStory(l, life, playbooks.RunLife); err != nil {
 					failed = append(failed, err)
 				}
 			}
 			if len(failed) > 0 {
-				return fmt.Errorf("%w\n%d of %s failed", errors.Join(failed...), len(failed), counted(len(files), "story"))
+				return fmt.Errorf("%w\n%d of %s failed", errors.Join(failed...), len(failed), counted(stories, "story"))
 			}
-			_, err = fmt.Fprintf(p.Stdout, "%s, all as told\n", counted(len(files), "story"))
+			_, err = fmt.Fprintf(p.Stdout, "%s, all as told\n", counted(stories, "story"))
 			return err
 		},
 	}
@@ -94,7 +104,7 @@ but not their stories; these are in the source tree, in playbooks/library.`,
 	return c
 }
 
-func runStory(l *playbooks.Library, name string) error {
+func runStory(l *playbooks.Library, name string, play func(*playbooks.Library, playbooks.File) error) error {
 	data, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: the playbook has no story", name)
@@ -102,7 +112,45 @@ func runStory(l *playbooks.Library, name string) error {
 	if err != nil {
 		return fmt.Errorf("reading the story: %w", err)
 	}
-	return playbooks.RunStory(l, playbooks.File{Name: name, Data: data})
+	return play(l, playbooks.File{Name: name, Data: data})
+}
+
+func playbookStory(p *program) *cobra.Command {
+	var about string
+	j := &judging{}
+	c := &cobra.Command{
+		Use:   "story ID CAPTURE.txtar",
+		Short: "Make a story of a captured host: the facts that a playbook reads, and what it makes of them",
+		Long: `story writes to standard output what ` + "`hostmend playbook test`" + ` plays: the facts of the capture that the playbook reads, its verdict and its
+finding as they are now. In the library it lies in life/ID.txtar. Read it first: whether the verdict is right is yours to say, and host
+names, addresses and log lines are in it.`,
+		Example:           "  hostmend playbook story disk-saturated case.txtar > playbooks/library/life/disk-saturated.txtar",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: cobra.FixedCompletions(toCompletions(libraryIDs()), cobra.ShellCompDirectiveDefault),
+		RunE: func(c *cobra.Command, args []string) error {
+			h, err := p.open(args[1])
+			if err != nil {
+				return err
+			}
+			library, err := j.library(p)
+			if err != nil {
+				return err
+			}
+			one, err := library.Only(args[0])
+			if err != nil {
+				return err
+			}
+			story, err := playbooks.CaptureStory(library, args[0], about, p.look(c.Context(), h, one.Needs()))
+			if err != nil {
+				return err
+			}
+			_, err = p.Stdout.Write(story)
+			return err
+		},
+	}
+	j.libraryFlags(p, c)
+	c.Flags().StringVar(&about, "about", "What hostmend saw on a host.", "what happened there, and where the capture is from")
+	return c
 }
 
 // counted is a number with its noun: 1 story, 2 stories.

@@ -51,6 +51,34 @@ func TestLibrary(t *testing.T) {
 	}
 }
 
+// lived are the playbooks that have a story from life.
+func lived(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, "playbooks/library/life/*.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, f := range files {
+		ids = append(ids, strings.TrimSuffix(filepath.Base(f), ".txtar"))
+	}
+	return ids
+}
+
+// What happened on real hosts comes out as it did. (TestLibrary asks for the stories by hand.)
+func TestLife(t *testing.T) {
+	l := loadLibrary(t)
+	for _, id := range lived(t) {
+		data, err := os.ReadFile(filepath.Join(root, "playbooks/library/life", id+".txtar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := playbooks.RunLife(l, playbooks.File{Name: "life/" + id + ".txtar", Data: data}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func loadLibrary(t *testing.T) *playbooks.Library {
 	t.Helper()
 	l, err := playbooks.Load(libraryFiles(t, "*.yaml"), hostProbes(), remediate.Actions())
