@@ -18,9 +18,11 @@ import (
 // probes' runner abandons them. Statfs, which hangs most often, has a deadline of its own.
 type Host interface {
 	Files
+	Keys
 	Commands
 	Kernel
 	Network
+	Services
 
 	// Check asks what an operator declared for his own hosts.
 	Check(ctx context.Context, c Check) (CheckAnswer, error)
@@ -57,6 +59,22 @@ type Files interface {
 	// MD5 is the digest of a file's content, at most MaxFile bytes, in hexadecimal: what dpkg keeps of each file of a package. So a
 	// capture holds the digest and not the program.
 	MD5(name string) (string, error)
+}
+
+// Keys looks at certificates and their private keys, of which nothing is told but whether they belong together.
+type Keys interface {
+	// ReadCertificate reads the first certificate of a PEM file, and whether the private key in the file key, unless that is empty, is its own.
+	ReadCertificate(name, key string) (KeyPair, error)
+}
+
+// KeyPair is what there is to know of an X.509 certificate and its key.
+type KeyPair struct {
+	Subject   string    `json:"subject"`
+	Issuer    string    `json:"issuer"`
+	Names     []string  `json:"names,omitempty"` // DNS names that it is for
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	Key       string    `json:"key,omitempty"` // "matches", "differs"; empty if it was not asked for, or is encrypted or of a kind that is not known
 }
 
 // MaxFile is the most that ReadFile returns: larger than any file under /proc or /etc that a probe reads
@@ -303,6 +321,27 @@ type Network interface {
 	SNTP(ctx context.Context, server string) (SNTPAnswer, error)
 	// RouteTo says how the kernel would send a packet to dst now (RTM_GETROUTE); it sends none.
 	RouteTo(ctx context.Context, dst netip.Addr) (Route, error)
+}
+
+// Services asks the programs that serve on this very machine. Nothing leaves it, so they may be asked without the network too.
+type Services interface {
+	// Exchange opens a connection, says what is to be said and listens until the service closes it, until an answer's end was
+	// seen, or until ctx's deadline. Silence is context.DeadlineExceeded, refusal is syscall.ECONNREFUSED.
+	Exchange(ctx context.Context, q Question) (Reply, error)
+}
+
+// Question is a harmless one: a greeting that the service's own health checks use. Whoever asks names no account and no password.
+type Question struct {
+	Socket string // the path of a Unix socket, or a loopback address with its port
+	Say    string // empty for a service that speaks first
+	// UntilClose waits for the service to close the connection; otherwise the first that it says is the answer.
+	UntilClose bool
+}
+
+// Reply is what a service said.
+type Reply struct {
+	Text string        `json:"text"` // at most 64 KiB of it; what is not UTF-8 is U+FFFD
+	Took time.Duration `json:"took"` // until the last of it was there
 }
 
 // Ping is an ICMP echo request.

@@ -160,6 +160,13 @@ func (r *Redactor) Check(ctx context.Context, c Check) (CheckAnswer, error) {
 	return a, err
 }
 
+// Exchange asks a service and returns its answer without secrets.
+func (r *Redactor) Exchange(ctx context.Context, q Question) (Reply, error) {
+	a, err := r.Host.Exchange(ctx, q)
+	a.Text = r.text("ask "+q.Socket, a.Text, (*scrubber).lines)
+	return a, err
+}
+
 // Redact removes from a text what looks like a secret. It is for texts that did not come through [Redacted].
 func Redact(text string) string { return (&scrubber{}).lines(text) }
 

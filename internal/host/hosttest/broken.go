@@ -59,6 +59,14 @@ func (denied) Attributes(name string) (host.Attributes, error) {
 
 func (denied) MD5(name string) (string, error) { return deny[string]("open " + name) }
 
+func (denied) Exchange(context.Context, host.Question) (host.Reply, error) {
+	return deny[host.Reply]("ask")
+}
+
+func (denied) ReadCertificate(string, string) (host.KeyPair, error) {
+	return deny[host.KeyPair]("certificate")
+}
+
 func (denied) Statfs(_ context.Context, name string) (host.Statfs, error) {
 	return deny[host.Statfs]("statfs " + name)
 }

@@ -25,6 +25,8 @@
 //	-- machine --                     the JSON of host.Machine
 //	-- ping 10.0.0.1 1500 df --       the JSON of the answer: ping DST [SIZE] [df], connect ADDR:PORT, get URL, dns SERVER:PORT NAME TYPE,
 //	                                  sntp SERVER, route-to DST, check NAME DIGEST
+//	                                  sntp SERVER, route-to DST, ask SOCKET
+//	                                  sntp SERVER, route-to DST, ask SOCKET, certificate PATH
 //
 // Instead of an answer, the body of a section that is not a file may be an error: !timeout, !refused, !unreachable, !permission,
 // !notexist, !unsupported, the name of an errno like !ESRCH, or "! " and any text; a [quoted] body never is. Every section may have versions (@1s). A file that is not there does not
@@ -496,6 +498,10 @@ func check(kind, body string) error {
 		return decode(body, &host.Route{})
 	case "check":
 		return decode(body, &host.CheckAnswer{})
+	case "certificate":
+		return decode(body, &host.KeyPair{})
+	case "ask":
+		return decode(body, &host.Reply{})
 	}
 	return fmt.Errorf("no question begins with %q", kind)
 }
@@ -899,4 +905,14 @@ func (h *Host) RouteTo(_ context.Context, dst netip.Addr) (host.Route, error) {
 // answer.
 func (h *Host) Check(_ context.Context, c host.Check) (host.CheckAnswer, error) {
 	return ask[host.CheckAnswer](h, checkQuestion(c))
+}
+
+// Exchange answers "ask SOCKET"; what was said makes no difference.
+func (h *Host) Exchange(_ context.Context, q host.Question) (host.Reply, error) {
+	return ask[host.Reply](h, "ask "+q.Socket)
+}
+
+// ReadCertificate answers "certificate PATH"; which key it was compared with makes no difference.
+func (h *Host) ReadCertificate(name, _ string) (host.KeyPair, error) {
+	return ask[host.KeyPair](h, "certificate "+name)
 }

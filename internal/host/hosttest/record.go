@@ -295,6 +295,16 @@ func (r *Recorder) Check(ctx context.Context, c host.Check) (host.CheckAnswer, e
 
 func checkQuestion(c host.Check) string { return "check " + c.Name + " " + c.Digest() }
 
+// Exchange records what a service said.
+func (r *Recorder) Exchange(ctx context.Context, q host.Question) (host.Reply, error) {
+	return question(r, "ask "+q.Socket, func() (host.Reply, error) { return r.h.Exchange(ctx, q) })
+}
+
+// ReadCertificate records what there is to know of a certificate.
+func (r *Recorder) ReadCertificate(name, key string) (host.KeyPair, error) {
+	return question(r, "certificate "+name, func() (host.KeyPair, error) { return r.h.ReadCertificate(name, key) })
+}
+
 func dnsQuestion(q host.DNSQuery) string {
 	return fmt.Sprintf("dns %s %s %s", q.Server, q.Name, q.Type)
 }
