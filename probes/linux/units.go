@@ -21,7 +21,9 @@ var Units = probes.Define(probes.Probe[host.Host]{
 	Doc: `systemd units
 
 Runs ` + "`systemctl list-units`" + ` (6 ms), ` + "`systemctl show`" + ` for the services that run or should (about 0.6 ms each), and ` + "`journalctl -u`" + ` for the
-last words of up to three that are in trouble. Only units worth a look are listed: failed, restarting, restarted, enabled but stopped,
+last words of up to three that are in trouble, of which it reads the likely reason. Whether the processes of running services are
+stopped is read from /proc/PID/stat, 10 µs each. Only units worth a look are listed: failed, restarting, restarted, enabled but stopped,
+halted, outdated,
 and those that a host is reached and kept by (SSH, cron, time, network). restarts counts since the unit was last started by hand
 or at boot. What looks like a password or token in a log line is replaced by ***.`,
 	Every:   30 * time.Second,
@@ -48,6 +50,13 @@ type unitFacts struct {
 	Running     bool                      `fact:"running" doc:"active and alive"`
 	Stopped     bool                      `fact:"stopped" doc:"Enabled, meant to stay, its conditions met, and yet neither running nor failed: somebody stopped it, or it ended by itself"`
 	Log         []string                  `fact:"log" doc:"Its last log lines, five at most; empty for a unit that is in no trouble"`
+	Reason      string                    `fact:"reason" doc:"Why it is in trouble, as its exit status, its result or its log says: port-taken, program-missing, library-missing, user-missing, directory-missing, environment-missing, file-missing, permission-denied, config-invalid, disk-full, dependency-refused, namespace, oom-kill, watchdog, timeout, start-limit; empty where nothing says"`
+	Sign        string                    `fact:"sign" doc:"The log line that says so; empty where the exit status or the result does"`
+	Port        probes.Opt[int]           `fact:"port" unit:"port" doc:"The port that it wanted, where its log names one"`
+	Holder      probes.Opt[string]        `fact:"holder" doc:"Who listens on that port: command, pid and unit; absent if nobody does now"`
+	Halted      string                    `fact:"halted" doc:"signal: all its processes are stopped by a signal or a debugger; freezer: its control group is frozen; else empty"`
+	Outdated    bool                      `fact:"outdated" doc:"Its unit file changed on disk and systemd has not read it again (NeedDaemonReload)"`
+	ReloadBad   bool                      `fact:"reload_failed" doc:"Its last reload failed: it runs on with its former configuration"`
 }
 
 // vital are the units that a host is reached and kept by, under the names that distributions give them.
@@ -59,7 +68,7 @@ var vital = []string{
 }
 
 const unitProperties = "Id,Description,LoadState,ActiveState,SubState,Result,Type,ExecMainCode,ExecMainStatus,NRestarts,UnitFileState," +
-	"ConditionResult,StateChangeTimestamp"
+	"ConditionResult,StateChangeTimestamp,MainPID,ControlGroup,NeedDaemonReload,ReloadResult,FreezerState"
 
 const (
 	maxUnits     = 100 // asked for
@@ -83,9 +92,12 @@ func units(ctx context.Context, h host.Host) (unitsFacts, error) {
 		return f, err
 	}
 	for block := range strings.SplitSeq(strings.TrimSpace(blocks), "\n\n") {
-		u, err := parseUnit(block, h.Now())
+		u, p, err := parseUnit(block, h.Now())
 		if err != nil {
 			return f, fmt.Errorf("systemctl show: %w", err)
+		}
+		if u.Running {
+			u.Halted = halted(h, p)
 		}
 		if u.notable() {
 			f.List.All = append(f.List.All, u)
@@ -162,24 +174,26 @@ func enabledUnits(h host.Files) map[string]bool {
 }
 
 // parseUnit parses the KEY=value lines of one unit.
-func parseUnit(block string, now time.Time) (unitFacts, error) {
-	p := map[string]string{}
+func parseUnit(block string, now time.Time) (u unitFacts, p map[string]string, err error) {
+	p = map[string]string{}
 	for line := range strings.Lines(block) {
 		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		if !ok {
-			return unitFacts{}, fmt.Errorf("%.80q is not KEY=value", line)
+			return u, p, fmt.Errorf("%.80q is not KEY=value", line)
 		}
 		p[key] = value
 	}
 	for _, key := range []string{"Id", "LoadState", "ActiveState", "SubState"} {
 		if p[key] == "" {
-			return unitFacts{}, fmt.Errorf("no %s for unit %.80q", key, p["Id"])
+			return u, p, fmt.Errorf("no %s for unit %.80q", key, p["Id"])
 		}
 	}
-	u := unitFacts{
+	u = unitFacts{
 		Name: p["Id"], Description: p["Description"], Load: p["LoadState"], Active: p["ActiveState"], Sub: p["SubState"],
-		Result: p["Result"], Enabled: p["UnitFileState"],
+		Result: p["Result"], Enabled: p["UnitFileState"], Outdated: p["NeedDaemonReload"] == "yes",
+		ReloadBad: p["ReloadResult"] != "" && p["ReloadResult"] != "success",
 	}
+	u.Reason = reasonOfStatus(p)
 	if n, err := strconv.Atoi(p["NRestarts"]); err == nil {
 		u.Restarts = n
 	}
@@ -193,7 +207,7 @@ func parseUnit(block string, now time.Time) (unitFacts, error) {
 	}
 	u.Running = u.Active == "active" && u.Sub != "exited"
 	u.Stopped = u.Active == "inactive" && u.Enabled == "enabled" && u.Load == "loaded" && p["ConditionResult"] == "yes" && p["Type"] != "" && p["Type"] != "oneshot"
-	return u, nil
+	return u, p, nil
 }
 
 func (u *unitFacts) troubled() bool {
@@ -201,7 +215,7 @@ func (u *unitFacts) troubled() bool {
 }
 
 func (u *unitFacts) notable() bool {
-	return u.troubled() || u.Stopped || u.Active == "activating" || u.Load != "loaded" && u.Load != "masked" || slices.Contains(vital, u.Name)
+	return u.troubled() || u.Stopped || u.Halted != "" || u.Outdated || u.ReloadBad && u.Running || u.Active == "activating" || u.Load != "loaded" && u.Load != "masked" || slices.Contains(vital, u.Name)
 }
 
 // readLogs reads the last words of the units in trouble; those that are failed now come first. A log that cannot be read (no journal,
@@ -220,6 +234,10 @@ func (f *unitsFacts) readLogs(ctx context.Context, h host.Host) {
 				continue
 			}
 			u.Log = lastWords(u.Name, string(out.Stdout))
+			u.explain(string(out.Stdout))
+			if port, ok := u.Port.Get(); ok {
+				u.Holder = holderOf(ctx, h, port)
+			}
 		}
 	}
 }

@@ -1,0 +1,341 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// Daemons asks the usual servers of this host how they are.
+var Daemons = probes.Define(probes.Probe[host.Host]{
+	Name: "daemons",
+	Doc: `Health of databases and container runtimes
+
+Asks each Redis, PostgreSQL, MySQL or MariaDB, Docker and containerd that runs on this host one question, over loopback or its Unix socket: what its
+own tools ask to see whether it serves (PING and INFO, the startup packet that pg_isready sends, MySQL's greeting, /_ping). No account is
+used and nobody logs in: PostgreSQL is asked as the user "hostmend", and left once it answers; MySQL and MariaDB do not count loopback clients
+towards max_connect_errors, though MariaDB may log an aborted connection. Costs 1 ms and what the servers need; each is given a second. Only TCP ports that
+loopback reaches are asked, and only if their process has the server's name; one that is reached by a Unix socket or by TLS alone is not judged.
+What only those meet who log in is not seen: the last connection slots of PostgreSQL and MySQL are kept for administrators, and
+other clients are refused before answer says connections-full.`,
+	Needs: probes.Root | probes.Network,
+	Every: 30 * time.Second,
+}, daemons)
+
+type daemonsFacts struct {
+	List []daemonFacts `fact:"list" doc:"The servers that were asked"`
+}
+
+type daemonFacts struct {
+	Where  string             `fact:"where,key" doc:"Kind and address, as in redis 127.0.0.1:6379"`
+	Kind   string             `fact:"kind" doc:"redis, postgresql, mysql, docker, containerd"`
+	PID    int                `fact:"pid" unit:"pid" doc:"Its process"`
+	Unit   probes.Opt[string] `fact:"unit" doc:"Its systemd service; absent outside of any"`
+	Answer string             `fact:"answer" doc:"ok: it serves; connections-full, save-failing, loading, starting, host-blocked, out-of-disk, out-of-memory: it refuses; silent: it took the connection and said nothing for a second; refused: it took none; other: it said something else"`
+	Says   string             `fact:"says" doc:"Its words, if it refuses"`
+	Took   time.Duration      `fact:"took" doc:"Until it had answered; 0 if it did not"`
+
+	Memory     probes.Opt[int]    `fact:"memory" unit:"bytes" doc:"Redis: memory that its data uses (used_memory)"`
+	MemoryMax  probes.Opt[int]    `fact:"memory_max" unit:"bytes" doc:"Redis: maxmemory; 0 is without a limit"`
+	Policy     probes.Opt[string] `fact:"policy" doc:"Redis: maxmemory_policy"`
+	Clients    probes.Opt[int]    `fact:"clients" unit:"count" doc:"Redis: connected clients"`
+	ClientsMax probes.Opt[int]    `fact:"clients_max" unit:"count" doc:"Redis: maxclients; absent before Redis 6"`
+	SaveFailed probes.Opt[bool]   `fact:"save_failed" doc:"Redis: its last snapshot, or its last write to the append-only file, failed"`
+}
+
+// server is a program that is asked, and how.
+type server struct {
+	kind     string
+	commands []string // its process's name
+	port     int      // its usual one; what it listens on besides (Redis's cluster bus) is left alone where this is there
+	question host.Question
+	judge    func(*daemonFacts, string)
+}
+
+var servers = []server{
+	{"redis", []string{"redis-server", "valkey-server"}, 6379, host.Question{Say: "PING\r\nINFO\r\nQUIT\r\n", UntilClose: true}, judgeRedis},
+	{"postgresql", []string{"postgres", "postmaster"}, 5432, host.Question{Say: postgresStartup}, judgePostgres},
+	{"mysql", []string{"mysqld", "mariadbd"}, 3306, host.Question{}, judgeMySQL},
+}
+
+// runtimes are asked over their Unix socket, if their process is there: a socket without it is the service manager's, and to ask
+// there would start them.
+var runtimes = []struct {
+	kind, command, pidfile, socket string
+	question                       host.Question
+}{
+	{"docker", "dockerd", "/run/docker.pid", "/run/docker.sock", host.Question{Say: "GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n"}},
+	// The preface of HTTP/2 and empty settings (RFC 9113 section 3.4), to which a gRPC server answers with its own settings.
+	{"containerd", "containerd", "", "/run/containerd/containerd.sock", host.Question{Say: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"}},
+}
+
+func daemons(ctx context.Context, h host.Host) (daemonsFacts, error) {
+	found, questions, err := findServers(ctx, h)
+	if err != nil {
+		return daemonsFacts{}, err
+	}
+	var asked sync.WaitGroup
+	for i := range found {
+		asked.Go(func() { found[i].ask(ctx, h, questions[i]) })
+	}
+	asked.Wait()
+	if len(found) == 0 {
+		return daemonsFacts{}, probes.NoData("none of the servers that it knows runs here")
+	}
+	return daemonsFacts{found}, nil
+}
+
+// asking is a question and what to make of the answer.
+type asking struct {
+	host.Question
+	judge func(*daemonFacts, string)
+}
+
+func findServers(ctx context.Context, h host.Host) (found []daemonFacts, questions []asking, err error) {
+	ports := map[uint32]netip.AddrPort{}
+	inodes := map[uint32]bool{}
+	err = h.Sockets(ctx, host.SocketQuery{States: 1 << host.TCPListen}, func(s *host.Socket) error {
+		if a, ok := fromLoopback(s); ok {
+			ports[s.Inode], inodes[s.Inode] = a, true
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	owners, err := findOwners(ctx, h, inodes)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range servers {
+		for _, at := range s.listeners(owners, ports) {
+			q := s.question
+			q.Socket = at.port.String()
+			found, questions = append(found, newDaemon(s.kind, q.Socket, at.owner)), append(questions, asking{q, s.judge})
+		}
+	}
+	for _, r := range runtimes {
+		if pid := runtimeProcess(h, r.command, r.pidfile, r.socket); pid > 0 {
+			q := r.question
+			q.Socket = r.socket
+			unit, _ := processUnit(h, pid).Get()
+			found, questions = append(found, newDaemon(r.kind, r.socket, owner{pid, r.command, unit})), append(questions, asking{q, judgeRuntime})
+		}
+	}
+	return found, questions, nil
+}
+
+func newDaemon(kind, socket string, o owner) daemonFacts {
+	d := daemonFacts{Where: kind + " " + socket, Kind: kind, PID: o.pid}
+	if o.unit != "" {
+		d.Unit = probes.Some(o.unit)
+	}
+	return d
+}
+
+// fromLoopback is the address at which this host reaches a listener without leaving itself.
+func fromLoopback(s *host.Socket) (netip.AddrPort, bool) {
+	addr := s.Local.Addr()
+	switch {
+	case addr.IsLoopback():
+	case addr.Is4() && addr.IsUnspecified(), addr.IsUnspecified() && !s.V6Only:
+		addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case addr.IsUnspecified():
+		addr = netip.IPv6Loopback()
+	default:
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(addr, s.Local.Port()), true
+}
+
+type listening struct {
+	owner owner
+	port  netip.AddrPort
+}
+
+// listeners are where a kind of server is to be asked: each of its processes once, at its usual port if it listens there.
+func (s *server) listeners(owners map[uint32]owner, ports map[uint32]netip.AddrPort) []listening {
+	best := map[int]listening{}
+	for inode, o := range owners {
+		l := listening{o, ports[inode]}
+		if b, ok := best[o.pid]; slices.Contains(s.commands, o.command) && (!ok || s.better(l.port, b.port)) {
+			best[o.pid] = l
+		}
+	}
+	var list []listening
+	for _, l := range best {
+		list = append(list, l)
+	}
+	slices.SortFunc(list, func(a, b listening) int { return a.port.Compare(b.port) })
+	return list
+}
+
+func (s *server) better(a, b netip.AddrPort) bool {
+	if usual := int(a.Port()) == s.port; usual != (int(b.Port()) == s.port) {
+		return usual
+	}
+	if a.Port() != b.Port() {
+		return a.Port() < b.Port()
+	}
+	return a.Addr().Less(b.Addr())
+}
+
+// runtimeProcess is the pid of a container runtime that runs and has its socket; 0 if it does not.
+func runtimeProcess(h host.Files, command, pidfile, socket string) int {
+	if !isThere(h, socket) {
+		return 0
+	}
+	var pids []int
+	if pidfile != "" {
+		if pid, err := readInt(h, pidfile); err == nil {
+			pids = []int{pid}
+		}
+	} else {
+		pids = groupProcesses(h, "/system.slice/"+command+".service")
+	}
+	for _, pid := range pids {
+		if comm, err := readLine(h, fmt.Sprintf("/proc/%d/comm", pid)); err == nil && comm == command {
+			return pid
+		}
+	}
+	return 0
+}
+
+// ask puts the question. Every server gets one.
+func (d *daemonFacts) ask(ctx context.Context, h host.Host, q asking) {
+	reply, err := h.Exchange(ctx, q.Question)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		d.Answer = "silent"
+	case err != nil:
+		d.Answer, d.Says = "refused", err.Error()
+	default:
+		d.Took = reply.Took
+		q.judge(d, reply.Text)
+	}
+}
+
+// refuse notes a refusal and its words.
+func (d *daemonFacts) refuse(answer, says string) { d.Answer, d.Says = answer, redactLine(says) }
+
+// judgeRedis reads the answers to PING and INFO: https://redis.io/docs/latest/commands/info/. One that wants a password serves.
+func judgeRedis(d *daemonFacts, text string) {
+	first, rest, _ := strings.Cut(text, "\r\n")
+	d.Answer = "other"
+	switch {
+	case first == "+PONG", strings.HasPrefix(first, "-NOAUTH"):
+		d.Answer = "ok"
+	case strings.HasPrefix(first, "-MISCONF"):
+		d.refuse("save-failing", first[1:])
+	case strings.HasPrefix(first, "-LOADING"):
+		d.refuse("loading", first[1:])
+	case strings.HasPrefix(first, "-ERR max number of clients"):
+		d.refuse("connections-full", first[1:])
+	case strings.HasPrefix(first, "-"):
+		d.Says = redactLine(first[1:])
+	}
+	info := map[string]string{}
+	for line := range strings.Lines(rest) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			info[key] = value
+		}
+	}
+	number := func(key string) probes.Opt[int] {
+		if n, err := strconv.Atoi(info[key]); err == nil {
+			return probes.Some(n)
+		}
+		return probes.None[int]()
+	}
+	d.Memory, d.MemoryMax, d.Clients, d.ClientsMax = number("used_memory"), number("maxmemory"), number("connected_clients"), number("maxclients")
+	if policy := info["maxmemory_policy"]; policy != "" {
+		d.Policy = probes.Some(policy)
+	}
+	if save := info["rdb_last_bgsave_status"]; save != "" {
+		d.SaveFailed = probes.Some(save == "err" || info["aof_last_write_status"] == "err")
+	}
+}
+
+// postgresStartup is a StartupMessage of protocol 3.0 (https://www.postgresql.org/docs/current/protocol-message-formats.html): its
+// length, its version, and pairs of names and values.
+var postgresStartup = func() string {
+	body := "\x00\x03\x00\x00user\x00hostmend\x00database\x00template1\x00application_name\x00hostmend\x00\x00"
+	return "\x00\x00\x00" + string(rune(len(body)+4)) + body
+}()
+
+// judgePostgres reads an AuthenticationRequest (R), or an ErrorResponse (E) with its fields: C is the SQLSTATE, M the message
+// (https://www.postgresql.org/docs/current/errcodes-appendix.html). That this user may not come in is the answer of one that serves.
+func judgePostgres(d *daemonFacts, text string) {
+	if !strings.HasPrefix(text, "E") {
+		d.Answer = "ok"
+		if !strings.HasPrefix(text, "R") {
+			d.Answer = "other"
+		}
+		return
+	}
+	var state, message string
+	for field := range strings.SplitSeq(text, "\x00") {
+		switch {
+		case strings.HasPrefix(field, "C") && len(field) == 6:
+			state = field[1:]
+		case strings.HasPrefix(field, "M"):
+			message = field[1:]
+		}
+	}
+	switch state {
+	case "53300":
+		d.refuse("connections-full", message)
+	case "57P03":
+		d.refuse("starting", message)
+	case "53100":
+		d.refuse("out-of-disk", message)
+	case "53200":
+		d.refuse("out-of-memory", message)
+	default:
+		d.Answer = "ok"
+	}
+}
+
+// judgeMySQL reads a greeting, which begins with the protocol's version 10, or an error packet, 255 and the error's number, behind four
+// bytes of length and order (https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase.html). That this host may not
+// come in (1130) is the answer of one that serves.
+func judgeMySQL(d *daemonFacts, text string) {
+	r := []rune(text)
+	switch {
+	case len(r) < 7:
+		d.Answer = "other"
+	case r[4] == 10:
+		d.Answer = "ok"
+	case r[4] != '\uFFFD':
+		d.Answer = "other"
+	default:
+		says := string(r[7:])
+		switch number := int(r[5]) | int(r[6])<<8; number {
+		case 1040: // ER_CON_COUNT_ERROR
+			d.refuse("connections-full", says)
+		case 1129: // ER_HOST_IS_BLOCKED
+			d.refuse("host-blocked", says)
+		case 1130: // ER_HOST_NOT_PRIVILEGED
+			d.Answer = "ok"
+		default:
+			d.refuse("other", fmt.Sprintf("%d %s", number, says))
+		}
+	}
+}
+
+// judgeRuntime takes any answer for one: what a container runtime has that hangs is none.
+func judgeRuntime(d *daemonFacts, text string) {
+	d.Answer = "ok"
+	if d.Kind == "docker" && !strings.Contains(text, " 200 ") {
+		d.Answer = "other"
+		d.Says, _, _ = strings.Cut(text, "\r\n")
+	}
+}

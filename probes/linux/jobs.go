@@ -1,0 +1,180 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// Jobs reads what keeps cron and the package manager from working.
+var Jobs = probes.Define(probes.Probe[host.Host]{
+	Name: "jobs",
+	Doc: `Scheduled jobs and the package manager
+
+Looks at the owner, the mode and the last byte of the system's crontabs, as cron does before it reads them, and at the lock files and the journal of dpkg and rpm.
+Costs 0.2 ms. The rules are those that Debian's cron and cronie share; what only one of them refuses is left alone. Users' own crontabs are
+written by crontab(1), which checks them, and are not looked at.`,
+	Every: time.Minute,
+}, jobs)
+
+type jobsFacts struct {
+	Ignored []ignoredCrontab          `fact:"ignored_crontabs" doc:"Crontabs that cron does not heed"`
+	Files   int                       `fact:"crontabs" unit:"count" doc:"The system's crontabs: /etc/crontab and those in /etc/cron.d"`
+	Dpkg    probes.Opt[int]           `fact:"dpkg_journal" unit:"count" doc:"Files in dpkg's journal, which a dpkg that ran to its end has emptied; absent without dpkg"`
+	Lock    probes.Opt[string]        `fact:"package_lock" doc:"The lock file of the package manager that somebody holds; absent if nobody does"`
+	Holder  probes.Opt[string]        `fact:"lock_holder" doc:"Who holds it: command and pid"`
+	Held    probes.Opt[time.Duration] `fact:"lock_held" doc:"How long that process has been running"`
+	Halted  probes.Opt[bool]          `fact:"lock_holder_stopped" doc:"That process is stopped by a signal, as by Ctrl-Z"`
+}
+
+type ignoredCrontab struct {
+	File string `fact:"file,key" doc:"The file"`
+	Why  string `fact:"why" doc:"owner: not root's; mode: others may write it; newline: its last line has no end, which cron takes for an error in the file"`
+	Mode string `fact:"mode" doc:"Its permissions, as 0644"`
+	UID  int    `fact:"uid" unit:"user id" doc:"Its owner"`
+}
+
+func jobs(ctx context.Context, h host.Host) (jobsFacts, error) {
+	var f jobsFacts
+	files := []string{"/etc/crontab"}
+	entries, err := h.ReadDir("/etc/cron.d")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	for _, e := range entries {
+		if !strings.ContainsAny(e.Name, ".~#") { // neither what run-parts leaves out nor what an editor or a package left
+			files = append(files, path.Join("/etc/cron.d", e.Name))
+		}
+	}
+	for _, file := range files {
+		if ctx.Err() != nil {
+			return f, ctx.Err()
+		}
+		if err := f.crontab(h, file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+	}
+	f.packages(h)
+	return f, nil
+}
+
+func (f *jobsFacts) crontab(h host.Files, file string) error {
+	fi, err := h.Stat(file)
+	if err != nil || !fi.Mode.IsRegular() {
+		return err
+	}
+	f.Files++
+	job := ignoredCrontab{File: file, Mode: fmt.Sprintf("%04o", fi.Mode.Perm()), UID: fi.UID}
+	switch {
+	case fi.UID != 0:
+		job.Why = "owner"
+	case fi.Mode.Perm()&0o022 != 0:
+		job.Why = "mode"
+	default:
+		b, err := h.ReadFile(file)
+		if errors.Is(err, fs.ErrPermission) { // it may be closed to all but root
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if len(b) > 0 && b[len(b)-1] != '\n' && !lastIsComment(string(b)) {
+			job.Why = "newline"
+		}
+	}
+	if job.Why != "" {
+		f.Ignored = append(f.Ignored, job)
+	}
+	return nil
+}
+
+func lastIsComment(text string) bool {
+	last := strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])
+	return last == "" || strings.HasPrefix(last, "#")
+}
+
+// packageLocks are what package managers lock while they change something. yum's is a file with a pid, which it checks by itself.
+var packageLocks = []string{"/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock", "/var/lib/rpm/.rpm.lock", "/usr/lib/sysimage/rpm/.rpm.lock"}
+
+func (f *jobsFacts) packages(h host.Host) {
+	if entries, err := h.ReadDir("/var/lib/dpkg/updates"); err == nil {
+		n := 0
+		for _, e := range entries {
+			if _, err := strconv.Atoi(e.Name); err == nil { // as dpkg itself tells them, lib/dpkg/dbmodify.c
+				n++
+			}
+		}
+		f.Dpkg = probes.Some(n)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		f.Dpkg = probes.Unread[int](err.Error())
+	}
+	inodes := map[uint64]string{}
+	for _, name := range packageLocks {
+		if fi, err := h.Stat(name); err == nil {
+			inodes[fi.Inode] = name
+		}
+	}
+	if len(inodes) == 0 {
+		return
+	}
+	text, err := h.ReadFile("/proc/locks")
+	if err != nil {
+		f.Lock = probes.Unread[string](err.Error())
+		return
+	}
+	for line := range strings.Lines(string(text)) {
+		if f.lock(h, strings.Fields(line), inodes) {
+			return
+		}
+	}
+}
+
+// lock reads a line of /proc/locks: "1: POSIX ADVISORY WRITE 123 fd:00:456 0 EOF". Another file system's inode of the same number is told apart
+// by the process, which is a package manager's if it has the file open.
+func (f *jobsFacts) lock(h host.Files, fields []string, inodes map[uint64]string) bool {
+	if len(fields) < 8 || fields[3] != "WRITE" {
+		return false
+	}
+	pid, err := strconv.Atoi(fields[4])
+	place := strings.Split(fields[5], ":")
+	inode, notNumber := strconv.ParseUint(place[len(place)-1], 10, 64)
+	if err != nil || notNumber != nil || inodes[inode] == "" || pid < 1 || !hasOpen(h, pid, inodes[inode]) {
+		return false
+	}
+	line, err := readLine(h, fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	p, err := parseProcess(line)
+	if err != nil {
+		return false
+	}
+	f.Lock, f.Holder = probes.Some(inodes[inode]), probes.Some(fmt.Sprintf("%s (pid %d)", p.command, pid))
+	f.Halted = probes.Some(p.state == 'T')
+	if up, err := readUptime(h); err == nil {
+		f.Held = probes.Some(max(0, up-time.Duration(p.started)*time.Second/userHZ))
+	}
+	return true
+}
+
+func hasOpen(h host.Files, pid int, name string) bool {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	fds, err := h.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	for _, fd := range fds[:min(len(fds), maxDescriptorsPerProcess)] {
+		if target, err := h.Readlink(dir + "/" + fd.Name); err == nil && target == name {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,168 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// reasonOfStatus is what the service manager itself says of a unit that did not end well: the exit statuses that it sets before it runs
+// the program (systemd.exec(5), "Process exit codes"), and the kinds of result that name a reason.
+func reasonOfStatus(p map[string]string) string {
+	if p["ExecMainCode"] == "1" && p["Result"] == "exit-code" {
+		switch p["ExecMainStatus"] {
+		case "200":
+			return "directory-missing"
+		case "203":
+			return "program-missing"
+		case "216", "217":
+			return "user-missing"
+		case "226":
+			return "namespace"
+		}
+	}
+	switch p["Result"] {
+	case "oom-kill", "watchdog", "timeout":
+		return p["Result"]
+	case "start-limit-hit":
+		return "start-limit"
+	}
+	return ""
+}
+
+// signs are the lines by which a log tells why a program ended, the surest first. They are what the C library, the dynamic linker and
+// the usual languages' runtimes print.
+var signs = []struct {
+	reason string
+	line   *regexp.Regexp
+}{
+	{"library-missing", regexp.MustCompile(`error while loading shared libraries: |: version .?GLIBC[A-Z_]*_[\d.]+.? not found|ld\.so: .* not found`)},
+	{"environment-missing", regexp.MustCompile(`Failed to load environment files: `)},
+	{"user-missing", regexp.MustCompile(`Failed to determine (?:user|group) credentials|Failed at step (?:USER|GROUP) spawning`)},
+	{"directory-missing", regexp.MustCompile(`Changing to the requested working directory failed|Failed at step CHDIR spawning`)},
+	{"namespace", regexp.MustCompile(`Failed at step NAMESPACE spawning|Failed to set up mount namespacing`)},
+	{"permission-denied", regexp.MustCompile(`(?:Failed to (?:locate executable|execute)|Failed at step EXEC spawning) .*Permission denied`)},
+	{"program-missing", regexp.MustCompile(`Failed to (?:locate executable|execute) .*No such file|Failed at step EXEC spawning .*No such file`)},
+	{"port-taken", regexp.MustCompile(`(?i)address (?:already|is already) in use|EADDRINUSE|only one usage of each socket address|port \d+ (?:is )?(?:already )?(?:in use|allocated)`)},
+	{"disk-full", regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|ENOSPC`)},
+	{"config-invalid", regexp.MustCompile(`(?i)syntax error|configuration file .* test failed|\[emerg\] .* in /|unknown (?:configuration )?(?:directive|variable|option|keyword)|unexpected (?:token|end of file|character)|bad configuration|invalid (?:configuration|command) |error(?:\(s\))? found in configuration|fatal config|bad directive|parse ?error`)},
+	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|operation not permitted|access denied`)},
+	{"file-missing", regexp.MustCompile(`(?i)no such file or directory|ENOENT|FileNotFound|file not found|cannot find (?:file|module)|does not exist`)},
+	{"dependency-refused", regexp.MustCompile(`(?i)connection refused|ECONNREFUSED|could not connect to|can't connect to`)},
+}
+
+// explain finds the reason in the log of the unit's last runs. What the service manager says itself is surer than a program's words, but
+// 203 alone does not tell a missing program from one that may not be run.
+func (u *unitFacts) explain(log string) {
+	if u.Result == "signal" || u.Result == "core-dump" { // it did not end by itself, and what it said before is another story
+		return
+	}
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	for _, s := range signs {
+		if u.Reason != "" && s.reason != u.Reason && (u.Reason != "program-missing" || s.reason != "permission-denied") && u.Reason != "start-limit" {
+			continue
+		}
+		for _, line := range slices.Backward(lines) {
+			if !s.line.MatchString(line) {
+				continue
+			}
+			u.Reason, u.Sign = s.reason, redactLine(strings.TrimSpace(line))
+			if s.reason == "port-taken" {
+				u.Port = portIn(line)
+			}
+			return
+		}
+	}
+}
+
+// portNames are the forms in which a port stands in a complaint: 0.0.0.0:80, [::]:80, :::80, *:80, localhost:80, " :80", "port 80". The
+// minutes of a time of day are none.
+var portNames = regexp.MustCompile(`(?i)(?:\d\.\d+\.\d+\.\d+|\]|\*|localhost|::|\s):(\d{1,5})\b|\bport[:= ]+(\d{1,5})\b`)
+
+func portIn(line string) probes.Opt[int] {
+	if m := portNames.FindStringSubmatch(line); m != nil {
+		if n, err := strconv.Atoi(m[1] + m[2]); err == nil && n > 0 && n < 1<<16 {
+			return probes.Some(n)
+		}
+	}
+	return probes.None[int]()
+}
+
+// holderOf names who listens on a TCP port.
+func holderOf(ctx context.Context, h host.Host, port int) probes.Opt[string] {
+	inodes := map[uint32]bool{}
+	err := h.Sockets(ctx, host.SocketQuery{States: 1 << host.TCPListen}, func(s *host.Socket) error {
+		if int(s.Local.Port()) == port {
+			inodes[s.Inode] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return probes.Unread[string](err.Error())
+	}
+	if len(inodes) == 0 {
+		return probes.None[string]()
+	}
+	owners, err := findOwners(ctx, h, inodes)
+	if err != nil {
+		return probes.Unread[string](err.Error())
+	}
+	for _, o := range owners {
+		return probes.Some(o.String())
+	}
+	return probes.Unread[string]("whose the socket is was not found")
+}
+
+// halted reports whether a running unit's processes are all stopped, and by what. A unit whose main process is well is: that costs
+// one file a unit.
+func halted(h host.Files, p map[string]string) string {
+	if p["FreezerState"] == "frozen" {
+		return "freezer"
+	}
+	main, err := strconv.Atoi(p["MainPID"])
+	if err != nil || main == 0 || !isStopped(h, main) {
+		return ""
+	}
+	for _, pid := range groupProcesses(h, p["ControlGroup"]) {
+		if pid != main && !isStopped(h, pid) {
+			return ""
+		}
+	}
+	return "signal"
+}
+
+func isStopped(h host.Files, pid int) bool {
+	line, err := readLine(h, fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	proc, err := parseProcess(line)
+	return err == nil && (proc.state == 'T' || proc.state == 't')
+}
+
+// groupProcesses lists the processes of a control group, in the unified hierarchy or systemd's own; none if it cannot be read.
+func groupProcesses(h host.Files, group string) []int {
+	if group == "" {
+		return nil
+	}
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"} {
+		b, err := h.ReadFile(root + group + "/cgroup.procs")
+		if err != nil {
+			continue
+		}
+		var pids []int
+		for line := range strings.Lines(string(b)) {
+			if pid, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+		return pids
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package linux
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestUnitReason(t *testing.T) {
+	failed := []string{"ActiveState=failed", "SubState=failed", "Result=exit-code", "ExecMainCode=1", "ExecMainStatus=1"}
+	log := func(text string) string {
+		return "-- $ journalctl -u a.service -n 20 -o cat --no-pager -q --\n" + text + "\n"
+	}
+	unit := func(text string, change ...string) string {
+		return systemdHost(showUnit("a.service", append(failed, change...)...)) + log(text)
+	}
+	for _, c := range []struct {
+		name, capture, reason, sign, port string
+	}{
+		{"nginx finds its port taken", unit("nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)"), "port-taken", `"nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)"`, "80"},
+		{"a port is named in words", unit("12:05:33 Port 8080 is already in use"), "port-taken", `"12:05:33 Port 8080 is already in use"`, "8080"},
+		{"no port is named", unit("cannot listen: Address already in use"), "port-taken", `"cannot listen: Address already in use"`, "null"},
+		{"the program is not there", unit("a.service: Failed to locate executable /opt/a: No such file or directory", "ExecMainStatus=203"), "program-missing", `"a.service: Failed to locate executable /opt/a: No such file or directory"`, "null"},
+		{"the program may not be run", unit("a.service: Failed to locate executable /opt/a: Permission denied", "ExecMainStatus=203"), "permission-denied", `"a.service: Failed to locate executable /opt/a: Permission denied"`, "null"},
+		{"no log", unit("", "ExecMainStatus=203"), "program-missing", `""`, "null"},
+		{"its user is not there", unit("a.service: Failed at step USER spawning /opt/a: No such process", "ExecMainStatus=217"), "user-missing", `"a.service: Failed at step USER spawning /opt/a: No such process"`, "null"},
+		{"its directory is not there", unit("x: Permission denied", "ExecMainStatus=200"), "directory-missing", `""`, "null"},
+		{"an environment file", unit("a.service: Failed to load environment files: No such file or directory", "Result=resources"), "environment-missing", `"a.service: Failed to load environment files: No such file or directory"`, "null"},
+		{"a library", unit("/opt/a: error while loading shared libraries: libx.so.1: cannot open shared object file: No such file or directory", "ExecMainStatus=127"), "library-missing", `"/opt/a: error while loading shared libraries: libx.so.1: cannot open shared object file: No such file or directory"`, "null"},
+		{"its configuration", unit(`nginx: [emerg] unknown directive "servr" in /etc/nginx/nginx.conf:9`), "config-invalid", `"nginx: [emerg] unknown directive \"servr\" in /etc/nginx/nginx.conf:9"`, "null"},
+		{"it may not read a file", unit("open /etc/a/key.pem: permission denied"), "permission-denied", `"open /etc/a/key.pem: permission denied"`, "null"},
+		{"it gave up, and the log says why", unit("bind: address already in use", "Result=start-limit-hit"), "port-taken", `"bind: address already in use"`, "null"},
+		{"it gave up", unit("bye", "Result=start-limit-hit"), "start-limit", `""`, "null"},
+		{"it was killed, whatever it said before", unit("permission denied", "Result=signal", "ExecMainCode=2", "ExecMainStatus=9"), "", `""`, "null"},
+		{"nothing says", unit("cannot read configuration"), "", `""`, "null"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			wantFacts(t, Units, observe(t, Units, c.capture+"-- tcp --\n"), map[string]string{
+				"list[a.service].reason": `"` + c.reason + `"`, "list[a.service].sign": c.sign, "list[a.service].port": c.port, "list[a.service].holder": "null",
+			})
+		})
+	}
+}
+
+const squatter = `-- tcp --
+{"state":10,"local":"0.0.0.0:80","rq":0,"wq":511,"uid":0,"ino":77}
+-- /sys/fs/cgroup/system.slice/squatter.service/cgroup.procs --
+40
+-- /proc/40/fd/3 -> socket:[77] --
+-- /proc/40/comm --
+perl
+-- /proc/40/cgroup --
+0::/system.slice/squatter.service
+`
+
+func TestPortHolder(t *testing.T) {
+	broken := systemdHost(showUnit("a.service", "ActiveState=failed", "SubState=failed", "Result=exit-code", "ExecMainCode=1", "ExecMainStatus=1")) +
+		"-- $ journalctl -u a.service -n 20 -o cat --no-pager -q --\nbind() to 0.0.0.0:80 failed (98: Address already in use)\n" + squatter
+	wantFacts(t, Units, observe(t, Units, broken), map[string]string{"list[a.service].holder": `"perl (pid 40, squatter.service)"`})
+	wantFacts(t, Listeners, observe(t, Listeners, squatter+"-- udp --\n"), map[string]string{
+		"tcp[tcp 0.0.0.0:80].process": `"perl"`, "tcp[tcp 0.0.0.0:80].pid": "40", "tcp[tcp 0.0.0.0:80].unit": `"squatter.service"`,
+	})
+}
+
+func TestHalted(t *testing.T) {
+	stat := func(pid, state string) string {
+		return "-- /proc/" + pid + "/stat --\n" + pid + " (a) " + state + " 1 1 1 0 -1 4194560 1 0 0 0 1 1 0 0 20 0 1 0 100 1000 10 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n"
+	}
+	running := func(change string) string {
+		return strings.TrimSuffix(showUnit("a.service"), "\n") + "MainPID=7\nControlGroup=/system.slice/a.service\nNeedDaemonReload=no\n" + change + "\n"
+	}
+	group := "-- /sys/fs/cgroup/system.slice/a.service/cgroup.procs --\n7\n8\n"
+	for name, c := range map[string]struct{ capture, want string }{
+		"all are stopped":       {systemdHost(running("")) + group + stat("7", "T") + stat("8", "T"), `"signal"`},
+		"one of them works":     {systemdHost(running("")) + group + stat("7", "T") + stat("8", "S"), "none"},
+		"they wait":             {systemdHost(running("")) + group + stat("7", "S") + stat("8", "S"), "none"},
+		"its group is frozen":   {systemdHost(running("FreezerState=frozen\n")) + group, `"freezer"`},
+		"its process has ended": {systemdHost(running("")) + group, "none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key := "list[a.service].halted"
+			if c.want == "none" {
+				key = "list[a.service]"
+			}
+			wantFacts(t, Units, observe(t, Units, c.capture), map[string]string{key: c.want})
+		})
+	}
+	o := observe(t, Units, systemdHost(strings.Replace(running("ReloadResult=exit-code\n"), "DaemonReload=no", "DaemonReload=yes", 1)))
+	wantFacts(t, Units, o, map[string]string{"list[a.service].outdated": "true", "list[a.service].reload_failed": "true"})
+}
