@@ -18,7 +18,7 @@ var operators = []struct {
 	names []string
 	doc   string
 }{
-	{[]string{"."}, "a fact, or a fact of an element: `memory.total`, `.used_pct`"},
+	{[]string{"."}, "a fact, or a fact of an element: `memory.total`, `.used_pct`; of a site check `site.shop.status`"},
 	{[]string{"[]"}, "a map's value by its key, `sysctl[\"net.core.somaxconn\"]`; a list's element by its place, `xs[0]`, the last by `xs[-1]`. Absent if there is none"},
 	{[]string{"??"}, "what stands in for what is absent: `a.b ?? 0`. It never stands in for what could not be read"},
 	{[]string{"*", "/", "%"}, "`/` always gives a float; `%` is for whole numbers. Unknown: division by zero, a result that is too large"},

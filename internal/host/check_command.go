@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 
@@ -103,14 +104,7 @@ func (q *checking) run(ctx context.Context) (CheckAnswer, error) {
 		return CheckAnswer{}, fmt.Errorf("running %q: %w in %s", q.Command, ErrNotAllowed, name)
 	}
 	program := q.Command[0]
-	fi, err := os.Stat(program)
-	if err != nil {
-		return CheckAnswer{}, err
-	}
-	if !fi.Mode().IsRegular() || fi.Mode()&0o111 == 0 {
-		return CheckAnswer{}, fmt.Errorf("%s is no program", program)
-	}
-	if err := errors.Join(trusted(program, fi, 0o022), trust(path.Dir(program), 0o022)); err != nil {
+	if err := trustProgram(program); err != nil {
 		return CheckAnswer{}, err
 	}
 	out, err := execute(ctx, program, q.Limit, q.Command[1:]...)
@@ -120,4 +114,29 @@ func (q *checking) run(ctx context.Context) (CheckAnswer, error) {
 	a := CheckAnswer{Exit: out.Exit, Size: int64(len(out.Stdout))}
 	q.match(&a, string(out.Stdout))
 	return a, nil
+}
+
+// trustProgram makes sure that only root can have put a program where it is: the file, where links lead, and every directory on both ways.
+func trustProgram(program string) error {
+	real, err := filepath.EvalSymlinks(program)
+	if err != nil {
+		return err
+	}
+	fi, err := os.Stat(real)
+	if err != nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() || fi.Mode()&0o111 == 0 {
+		return fmt.Errorf("%s is no program", program)
+	}
+	errs := []error{trusted(real, fi, 0o022)}
+	for _, way := range []string{program, real} {
+		for dir := path.Dir(way); ; dir = path.Dir(dir) {
+			errs = append(errs, trust(dir, 0o022))
+			if dir == "/" {
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -374,7 +375,14 @@ func TestCheckCommand(t *testing.T) {
 			t.Errorf("%q: %v", argv, err)
 		}
 	}
+	spoilt := filepath.Join(t.TempDir(), "tool") // below a directory that everybody may write to
+	if err := os.Symlink("/usr/bin/printf", spoilt); err != nil {
+		t.Fatal(err)
+	}
 	list := l.operatorFile("commands.yaml")
+	if err := trustProgram(spoilt); err == nil || !strings.Contains(err.Error(), "lets others in") {
+		t.Errorf("a program in /tmp: %v", err)
+	}
 	for _, spoil := range []func() error{
 		func() error { return os.Chmod(list, 0o622) },
 		func() error { return errors.Join(os.Chmod(list, 0o600), os.Chown(list, 1, 0)) },
@@ -445,4 +453,62 @@ func tlsConfig(t *testing.T, cert, key []byte) *tls.Config {
 		t.Fatal(err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}}
+}
+
+// The real one, where it is installed (Debian: prometheus); PROMETHEUS names it elsewhere.
+func TestCheckRealPrometheus(t *testing.T) {
+	program := os.Getenv("PROMETHEUS")
+	if program == "" {
+		program = "prometheus"
+	}
+	program, err := exec.LookPath(program)
+	if err != nil {
+		t.Skip("prometheus is not installed; PROMETHEUS may name it")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	dir := t.TempDir()
+	config := "global: {scrape_interval: 1s}\nscrape_configs: [{job_name: self, static_configs: [{targets: ['" + address + "']}]}]\n"
+	if err := os.WriteFile(dir+"/prometheus.yml", []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, "--config.file="+dir+"/prometheus.yml", "--storage.tsdb.path="+dir+"/data", "--web.listen-address="+address)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Wait() }()
+	defer func() { _ = cmd.Process.Kill() }()
+	ask := func(query string) CheckAnswer {
+		p := &PrometheusCheck{Query: query}
+		p.URL = "http://" + address
+		return mustCheck(t, &Local{}, Check{Prometheus: p})
+	}
+	a := ask("up")
+	for range 150 { // 30 s
+		if len(a.Samples) > 0 {
+			break
+		}
+		time.Sleep(200 * time.Millisecond)
+		a = ask("up")
+	}
+	if len(a.Samples) != 1 || a.Samples[0].Value != "1" || a.Samples[0].Labels["job"] != "self" {
+		t.Fatalf("up: %+v", a)
+	}
+	if a := ask("6 * 7"); len(a.Samples) != 1 || a.Samples[0].Value != "42" {
+		t.Errorf("a scalar: %+v", a)
+	}
+	if a := ask("up == 2"); a.Error != "" || len(a.Samples) != 0 {
+		t.Errorf("no samples: %+v", a)
+	}
+	if a := ask("up[5m]"); !strings.Contains(a.Error, "matrix") {
+		t.Errorf("a range: %+v", a)
+	}
+	if a := ask("sum("); !strings.Contains(a.Error, "parse error") {
+		t.Errorf("no expression: %+v", a)
+	}
 }
