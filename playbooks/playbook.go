@@ -33,11 +33,20 @@ type Playbook struct {
 	EachOf   string // the list that it is an element of
 	Let      []Name
 	When     string
+	Evidence []Text
+	Fix      []Remedy
 	Actions  []string
 	Manual   Text
 	Confirm  Text
 	Digest   string
 	Origins  map[string]string // of severity and stage, where an overlay set them
+}
+
+// Remedy is a step of a fix as it is written.
+type Remedy struct {
+	Action string
+	Title  string // what the action does
+	If     string // empty: always
 }
 
 // Name is a part of an expression that was given a name.
@@ -162,7 +171,16 @@ func (p *playbook) describe(params []Param, ch change) {
 	if ch.stage != "" {
 		p.Stage = ch.stage
 	}
+	for _, t := range f.evidence {
+		p.Evidence = append(p.Evidence, t.text())
+	}
 	for _, s := range f.fix {
+		r := Remedy{Action: s.action.Name}
+		r.Title, _, _ = strings.Cut(s.action.Doc, "\n")
+		if s.cond != nil {
+			r.If = strings.TrimSpace(s.cond.text)
+		}
+		p.Fix = append(p.Fix, r)
 		if !slices.Contains(p.Actions, s.action.Name) {
 			p.Actions = append(p.Actions, s.action.Name)
 		}

@@ -102,17 +102,22 @@ func (m *markdown) remedy(f Finding, manual string) {
 		}
 	case manual != "":
 		fmt.Fprintf(m, "\n**%s**\n\n", m.t.byHand)
-		lines := strings.Split(manual, "\n")
-		for i, line := range lines {
-			text := prose(strings.TrimSpace(line))
-			if strings.HasPrefix(line, "  ") { // an indented line is a command
-				text = code(strings.TrimSpace(line))
-			}
-			if text != "" && i < len(lines)-1 && lines[i+1] != "" {
-				text += "\\"
-			}
-			fmt.Fprintln(m, text)
+		writeManual(&m.Builder, manual, prose)
+	}
+}
+
+// writeManual writes what a person does, line by line.
+func writeManual(b *strings.Builder, manual string, words func(string) string) {
+	lines := strings.Split(strings.TrimSpace(manual), "\n")
+	for i, line := range lines {
+		text := words(strings.TrimSpace(line))
+		if strings.HasPrefix(line, "  ") { // an indented line is a command
+			text = code(strings.TrimSpace(line))
 		}
+		if text != "" && i < len(lines)-1 && lines[i+1] != "" {
+			text += "\\"
+		}
+		fmt.Fprintln(b, text)
 	}
 }
 

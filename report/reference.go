@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -87,73 +88,173 @@ func factRows(b *strings.Builder, path string, t *probes.Type, f probes.Field) {
 // cell makes a text fit into a cell of a Markdown table.
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
-// PlaybookReference writes the reference of playbooks in Markdown, by area.
+// PlaybookReference writes the reference of playbooks in Markdown: of every trouble what it means, how it is recognised and what to do.
 func PlaybookReference(w io.Writer, list []playbooks.Playbook) error {
-	var b strings.Builder
-	b.WriteString("# Playbooks\n\nWritten by `hostmend playbook docs` from the playbooks themselves.\n")
-	byArea := map[string][]playbooks.Playbook{}
+	r := reference{list: list, causes: map[string][]string{}}
 	for _, p := range list {
-		byArea[p.Area] = append(byArea[p.Area], p)
+		for _, e := range p.Explains {
+			id, _, _ := strings.Cut(e, "/")
+			r.causes[id] = append(r.causes[id], p.ID)
+		}
+	}
+	fmt.Fprintf(&r, "# Playbooks\n\nThe %d troubles that these playbooks know: what each means, how it is recognised, what to do, what causes it and what follows from it. "+
+		"Written by `hostmend playbook docs` from the playbooks themselves. What the expressions mean is in [the language](language.md), the facts in "+
+		"[probes](probes.md), the steps of a fix in [actions](actions.md); `hostmend playbook explain ID` shows how a playbook judges the host at hand.\n", len(list))
+	for _, area := range areas {
+		if len(r.in(area)) > 0 {
+			fmt.Fprintf(&r, "\n**[%s](#%s)**\n\n", english.area(area), strings.ToLower(english.area(area)))
+		}
+		for _, p := range r.in(area) {
+			fmt.Fprintf(&r, "- [%s](#%[1]s): %s\n", p.ID, prose(open(p.Title.EN)))
+		}
 	}
 	for _, area := range areas {
-		if len(byArea[area]) == 0 {
-			continue
+		if len(r.in(area)) > 0 {
+			fmt.Fprintf(&r, "\n## %s\n", english.area(area))
 		}
-		fmt.Fprintf(&b, "\n## %s\n", english.area(area))
-		for _, p := range byArea[area] {
-			playbookEntry(&b, &p)
+		for _, p := range r.in(area) {
+			r.entry(&p)
 		}
 	}
-	_, err := io.WriteString(w, b.String())
+	_, err := io.WriteString(w, r.String())
 	return err
 }
 
-func playbookEntry(b *strings.Builder, p *playbooks.Playbook) {
-	fmt.Fprintf(b, "\n### %s\n\n%s", p.ID, p.Title.EN)
+// reference is the page of playbooks in the making.
+type reference struct {
+	strings.Builder
+	list   []playbooks.Playbook
+	causes map[string][]string // of each playbook those that explain it
+}
+
+func (r *reference) in(area string) []playbooks.Playbook {
+	return slices.DeleteFunc(slices.Clone(r.list), func(p playbooks.Playbook) bool { return p.Area != area })
+}
+
+// open leaves a title's expressions open, as where nothing is known of a host.
+func open(title string) string { return expression.ReplaceAllString(title, "…") }
+
+var expression = regexp.MustCompile(`\{[^{}]*\}`)
+
+var (
+	commands = regexp.MustCompile(`(?m)^  .*$`) // of a manual: the indented lines
+	brackets = strings.NewReplacer("{{", "{", "}}", "}")
+)
+
+// written is a text of a playbook as it is written, its expressions set as code.
+func written(s string) string {
+	const left, right = "\x00", "\x01" // for the brackets themselves, {{ and }}
+	s = strings.NewReplacer("{{", left, "}}", right).Replace(s)
+	back := strings.NewReplacer(left, "{", right, "}")
+	var b strings.Builder
+	for _, part := range spans(s) {
+		if part.Code {
+			b.WriteString(code(back.Replace(part.Text)))
+			continue
+		}
+		at := 0
+		for _, m := range expression.FindAllStringIndex(part.Text, -1) {
+			b.WriteString(escape(back.Replace(part.Text[at:m[0]])) + code(part.Text[m[0]:m[1]]))
+			at = m[1]
+		}
+		b.WriteString(escape(back.Replace(part.Text[at:])))
+	}
+	return b.String()
+}
+
+func (r *reference) entry(p *playbooks.Playbook) {
+	fmt.Fprintf(r, "\n### %s\n\n**%s**", p.ID, prose(open(p.Title.EN)))
 	if p.Title.ZH != "" {
-		fmt.Fprintf(b, " · %s", p.Title.ZH)
+		fmt.Fprintf(r, " · %s", prose(open(p.Title.ZH)))
 	}
-	if p.Means.EN != "" {
-		fmt.Fprintf(b, "\n\n%s", p.Means.EN)
+	for _, means := range []string{p.Means.EN, p.Means.ZH} {
+		if means != "" {
+			fmt.Fprintf(r, "\n\n%s", prose(means))
+		}
 	}
-	fmt.Fprintf(b, "\n\nSeverity: %s.", inline(p.Severity))
+	r.recognised(p)
+	r.remedy(p)
+	r.around(p)
+}
+
+// recognised says how a trouble is told from what looks like it.
+func (r *reference) recognised(p *playbooks.Playbook) {
+	fmt.Fprintf(r, "\n\n*How it is recognised.* Severity %s.", inline(p.Severity))
 	if p.For > 0 {
-		fmt.Fprintf(b, " Must hold for %s.", duration(p.For))
+		fmt.Fprintf(r, " It must hold for %s.", duration(p.For))
 	}
 	if p.Each != "" {
-		fmt.Fprintf(b, " One finding for each `%s`.", p.Each)
+		fmt.Fprintf(r, " There is one finding for each `%s`.", p.Each)
 	}
-	b.WriteString("\n\n```\n")
+	if len(p.Evidence) > 0 {
+		r.WriteString(" The report shows:\n\n")
+		for _, e := range p.Evidence {
+			fmt.Fprintf(r, "- %s\n", written(e.EN))
+		}
+	} else {
+		r.WriteString("\n")
+	}
+	r.WriteString("\n```\n")
 	if p.Each != "" {
-		fmt.Fprintf(b, "for each %s in %s\n", p.Each, p.EachOf)
+		fmt.Fprintf(r, "for each %s in %s\n", p.Each, p.EachOf)
 	}
 	for _, n := range p.Let {
-		fmt.Fprintf(b, "let %s = %s\n", n.Name, n.Expression)
+		fmt.Fprintf(r, "let %s = %s\n", n.Name, n.Expression)
 	}
-	fmt.Fprintf(b, "when %s\n```\n", p.When)
+	fmt.Fprintf(r, "when %s\n```\n", p.When)
 	if len(p.Params) > 0 {
-		b.WriteString("\n| Parameter | Default | From | To | Why |\n|---|---|---|---|---|\n")
+		r.WriteString("\n| Parameter | Default | From | To | Why |\n|---|---|---|---|---|\n")
 	}
 	for _, v := range p.Params {
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s |\n", v.Name, scalar(v.Default), scalar(v.Min), scalar(v.Max), cell(v.Why))
-	}
-	if len(p.Actions) > 0 {
-		fmt.Fprintf(b, "\nFix (%s): `%s`.\n", p.Risk, strings.Join(p.Actions, "`, `"))
-	}
-	if p.Manual.EN != "" {
-		fmt.Fprintf(b, "\nBy hand: %s\n", strings.TrimSpace(p.Manual.EN))
+		fmt.Fprintf(r, "| `%s` | %s | %s | %s | %s |\n", v.Name, scalar(v.Default), scalar(v.Min), scalar(v.Max), cell(v.Why))
 	}
 	if p.Confirm.EN != "" {
-		fmt.Fprintf(b, "\nTo make sure: %s\n", strings.TrimSpace(p.Confirm.EN))
+		fmt.Fprintf(r, "\n*To make sure.* %s\n", written(strings.TrimSpace(p.Confirm.EN)))
 	}
-	if len(p.Explains) > 0 {
-		fmt.Fprintf(b, "\nExplains %s.\n", strings.Join(p.Explains, ", "))
+}
+
+// remedy says what mends a trouble: the steps, and what a person does.
+func (r *reference) remedy(p *playbooks.Playbook) {
+	if len(p.Fix) > 0 {
+		fmt.Fprintf(r, "\n*What mends it* (%s).\n\n", english.risk[p.Risk.String()])
+		for i, f := range p.Fix {
+			fmt.Fprintf(r, "%d. %s: [`%s`](actions.md#%s)", i+1, f.Title, f.Action, strings.ReplaceAll(f.Action, ".", ""))
+			if f.If != "" {
+				fmt.Fprintf(r, ", if %s", code(strings.Join(strings.Fields(f.If), " ")))
+			}
+			r.WriteByte('\n')
+		}
 	}
-	for _, s := range p.See {
-		fmt.Fprintf(b, "\n- <%s>", s)
+	if p.Manual.EN != "" {
+		r.WriteString("\n*By hand.*\n\n")
+		writeManual(&r.Builder, commands.ReplaceAllStringFunc(p.Manual.EN, brackets.Replace), written)
+	}
+}
+
+// around says what a trouble has to do with others, and where to read more.
+func (r *reference) around(p *playbooks.Playbook) {
+	links := func(label string, ids []string) {
+		if len(ids) == 0 {
+			return
+		}
+		ids = slices.Clone(ids)
+		for i, id := range ids {
+			id, _, _ = strings.Cut(id, "/")
+			ids[i] = fmt.Sprintf("[%s](#%[1]s)", id)
+		}
+		slices.Sort(ids)
+		fmt.Fprintf(r, "\n*%s* %s.\n", label, strings.Join(slices.Compact(ids), ", "))
+	}
+	links("May come from", r.causes[p.ID])
+	links("Explains", p.Explains)
+	if len(p.Covers) > 0 {
+		fmt.Fprintf(r, "\n*Called elsewhere* `%s` ([coverage](coverage.md)).\n", strings.Join(p.Covers, "`, `"))
+	}
+	for i, s := range p.See {
+		fmt.Fprintf(r, "%s%s", map[bool]string{true: "\n*See* ", false: ", "}[i == 0], link(s))
 	}
 	if len(p.See) > 0 {
-		b.WriteByte('\n')
+		r.WriteByte('\n')
 	}
 }
 

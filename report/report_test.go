@@ -599,3 +599,28 @@ func TestMarkdownShowsTextsAsTheyAre(t *testing.T) {
 		t.Errorf("prose: %q, want %q", got, want)
 	}
 }
+
+// The page of playbooks says of a trouble what it means, how it is recognised and what to do; expressions and brackets are code.
+func TestPlaybookReference(t *testing.T) {
+	list := []playbooks.Playbook{
+		{
+			ID: "cause", Area: "memory", Title: playbooks.Text{EN: "It is {x.y} full", ZH: "{x.y} 满了"}, Means: playbooks.Text{EN: "Users wait.", ZH: "用户等待。"}, Severity: "warning",
+			Evidence: []playbooks.Text{{EN: "{a_b} of c_d"}}, When: "x > 1", Risk: playbooks.Reversible, Explains: []string{"effect/{x}"}, Covers: []string{"doc/x"},
+			Fix:    []playbooks.Remedy{{Action: "sysctl.set", Title: "Set a kernel parameter", If: "x > 2"}},
+			Manual: playbooks.Text{EN: "Look at it with `awk '{{print}}'`:\n  ls {{a,b}}"}, Confirm: playbooks.Text{EN: "Run `top`."},
+		},
+		{ID: "effect", Area: "network", Title: playbooks.Text{EN: "It is slow"}, Severity: "info", When: "y > 1"},
+	}
+	var b bytes.Buffer
+	if err := PlaybookReference(&b, list); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"- [cause](#cause): It is … full\n", "**It is … full** · … 满了\n\nUsers wait.\n\n用户等待。\n", "- `{a_b}` of c\\_d\n", "1. Set a kernel parameter: [`sysctl.set`](actions.md#sysctlset), if `x > 2`\n",
+		"with `awk '{print}'`:\\\n`ls {a,b}`\n", "*Explains* [effect](#effect).\n", "*May come from* [cause](#cause).\n", "*To make sure.* Run `top`.\n", "*Called elsewhere* `doc/x`",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the page lacks %q:\n%s", want, b.String())
+		}
+	}
+}
