@@ -33,7 +33,7 @@ type container struct {
 	launcher        *exec.Cmd
 	gateway         *exec.Cmd
 	leader          int    // its PID 1, as this machine numbers it
-	leaderAtGateway string // the same, as the launcher\'s PID namespace numbers it
+	leaderAtGateway string // the same, as the launcher's PID namespace numbers it
 	key             string
 	console         bytes.Buffer
 }
