@@ -16,6 +16,7 @@ type Lab struct {
 	Hostmend   string // the program under test
 	OracleOnly bool
 	Repeat     int    // how often the healthy host is diagnosed, see times
+	Stories    string // the library whose playbooks get stories of these captures, if any
 	Captures   string // where to keep a capture of each broken host, if anywhere
 }
 

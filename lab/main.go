@@ -59,6 +59,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	parallel := flags.Int("parallel", runtime.NumCPU()+1, "hosts at once; one more than there are processors, since booting and clearing are mostly waiting")
 	repeat := flags.Int("repeat", 1, "diagnose the healthy host so many `times`, and each decoy a tenth as often")
 	captures := flags.String("capture", "", "keep a capture of each broken host, as FAULT.txtar in this `directory`")
+	stories := flags.String("stories", "", "with -capture: make stories from life of playbooks that were right and have none, in this `library`")
 	answers := flags.String("json", "", "also write the table as JSON to this `file`, with hostmend's whole answer where it was not right")
 	score := flags.String("score", "", "also write the score to this `file.md`, and as JSON beside it; a wrong answer is then no error")
 	shell := flags.Bool("shell", false, "start a healthy host and a shell in it; the host ends with the shell")
@@ -97,7 +98,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	lab := &Lab{Image: image, Hostmend: *hostmend, OracleOnly: *oracleOnly, Repeat: *repeat, Captures: *captures}
+	lab := &Lab{Image: image, Hostmend: *hostmend, OracleOnly: *oracleOnly, Repeat: *repeat, Captures: *captures, Stories: *stories}
 	if *shell {
 		machine := Container
 		if *asVM {

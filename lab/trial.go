@@ -128,8 +128,14 @@ func (l *Lab) breakAndLook(ctx context.Context, h Host, f Fault, t *Trial) error
 		t.add(one)
 	}
 	if l.Captures != "" {
-		if err := capture(ctx, h, filepath.Join(l.Captures, f.ID+".txtar")); err != nil {
+		file := filepath.Join(l.Captures, f.ID+".txtar")
+		if err := capture(ctx, h, file); err != nil {
 			return err
+		}
+		if l.Stories != "" && t.Outcome == First && len(f.Expect) == 1 && !f.Expect.nothing() {
+			if err := l.story(ctx, f, file); err != nil {
+				return err
+			}
 		}
 	}
 	if err := broken(); err != nil {
