@@ -24,15 +24,32 @@ Walks the first packet of a new connection (or a datagram) to every listening po
 from the ingress hook to the input hook, as the kernel would: sets, maps, jumps, marks, translation and policies. Nothing is sent. It asks for
 a client on the Internet; if that one is blocked, also for clients of private networks, of the host's own networks and of up to 64 addresses
 that rules name, on every interface that leads out. Costs a run of nft (5 ms), and of iptables-save where rules need it. Ports that only
-loopback can reach are left out. It does not see eBPF and tc filters, ipset contents, or the cloud's security group.`,
+loopback can reach are left out. The other way, it walks root's questions to the name servers, and what a host asks for besides, through the
+output and postrouting hooks, and the answer back in. It does not see eBPF and tc filters, ipset contents, or the cloud's security group.`,
 	Needs: probes.Root,
 	Every: time.Minute,
 }, firewall)
 
 type firewallFacts struct {
-	FrontEnd  string                      `fact:"front_end" doc:"Who manages the rules: \"firewalld\", \"ufw\", \"nftables\", \"iptables\" or \"none\""`
-	Rules     int                         `fact:"rules" unit:"count" doc:"Rules in all tables"`
-	Listeners probes.Cut[firewallVerdict] `fact:"listeners" doc:"Listening ports of addresses that others can reach"`
+	FrontEnd   string                      `fact:"front_end" doc:"Who manages the rules: \"firewalld\", \"ufw\", \"nftables\", \"iptables\" or \"none\""`
+	Rules      int                         `fact:"rules" unit:"count" doc:"Rules in all tables"`
+	Masquerade bool                        `fact:"masquerade" doc:"Some rule hides other hosts, such as containers, behind an address of this one: masquerade or snat"`
+	Listeners  probes.Cut[firewallVerdict] `fact:"listeners" doc:"Listening ports of addresses that others can reach"`
+	Outgoing   []outgoingVerdict           `fact:"outgoing" doc:"What this host asks of others: its name servers, the cloud's metadata, and a time and a web server on the Internet"`
+}
+
+type outgoingVerdict struct {
+	Flow    string             `fact:"flow,key" doc:"Protocol, address and port: udp/100.100.2.136:53"`
+	Role    string             `fact:"role" doc:"resolver, metadata, time or web"`
+	Server  string             `fact:"server" doc:"The address"`
+	Verdict string             `fact:"verdict" doc:"What becomes of root's packet: pass, drop, reject or unknown"`
+	Answer  string             `fact:"answer" doc:"What becomes of the answer: pass, drop, reject or unknown"`
+	Blocked probes.Opt[bool]   `fact:"blocked" doc:"The question or its answer is stopped"`
+	Rule    probes.Opt[string] `fact:"rule" doc:"The rule that stops it, or policy; absent if none does"`
+	Chain   probes.Opt[string] `fact:"chain" doc:"The chain of that rule: family, table and name"`
+	MovedTo probes.Opt[string] `fact:"moved_to" doc:"Where a rule sends it instead: 127.0.0.1:1053; absent if it goes where it is sent"`
+	MovedBy probes.Opt[string] `fact:"moved_by" doc:"The rule that does"`
+	Dead    probes.Opt[bool]   `fact:"moved_to_nobody" doc:"That is a port of this host on which nobody listens; absent if it is another host, or not moved"`
 }
 
 type firewallVerdict struct {
@@ -46,6 +63,9 @@ type firewallVerdict struct {
 	Rule     probes.Opt[string] `fact:"rule" doc:"The rule that decided for a client on the Internet, or \"policy\"; absent if no rule looks at it"`
 	Chain    probes.Opt[string] `fact:"chain" doc:"The chain of that rule: family, table and name"`
 	Why      probes.Opt[string] `fact:"why" doc:"With \"unknown\": the expression that it hangs on"`
+	MovedTo  probes.Opt[int]    `fact:"moved_to" unit:"port" doc:"The port of this host to which a rule sends a client on the Internet instead; absent if none does"`
+	MovedBy  probes.Opt[string] `fact:"moved_by" doc:"That rule"`
+	Dead     probes.Opt[bool]   `fact:"moved_to_nobody" doc:"Nobody listens on the port to which it is sent; absent if it is not sent elsewhere"`
 }
 
 // maxListeners bounds the list: a host with more open ports is a proxy whose ports are all treated alike.
@@ -63,18 +83,22 @@ func firewall(ctx context.Context, h host.Host) (firewallFacts, error) {
 	if err != nil {
 		return firewallFacts{}, err
 	}
-	sockets, err := reachableSockets(ctx, h, ways)
+	served, err := servedSockets(ctx, h)
 	if err != nil {
 		return firewallFacts{}, err
 	}
-	f := firewallFacts{FrontEnd: frontEnd, Rules: rules.rules}
+	sockets := reachableSockets(served, ways)
+	f := firewallFacts{FrontEnd: frontEnd, Rules: rules.rules, Masquerade: rules.masquerades}
 	fuel := ruleFuel
+	if f.Outgoing, err = judgeOutgoing(ctx, h, rules, served, &fuel); err != nil {
+		return firewallFacts{}, err
+	}
 	for i, s := range sockets {
 		if i == maxListeners {
 			f.Listeners.More = len(sockets) - i
 			break
 		}
-		f.Listeners.All = append(f.Listeners.All, judgeSocket(rules, ways, s, &fuel))
+		f.Listeners.All = append(f.Listeners.All, judgeSocket(rules, ways, s, served, &fuel))
 	}
 	return f, nil
 }
@@ -92,8 +116,8 @@ func (l listener) key() string {
 	return "tcp/" + l.at.String()
 }
 
-// reachableSockets lists the listeners that something other than this host could reach.
-func reachableSockets(ctx context.Context, h host.Host, ways []wayIn) ([]listener, error) {
+// servedSockets lists every listener, of loopback too.
+func servedSockets(ctx context.Context, h host.Host) ([]listener, error) {
 	var list []listener
 	for _, udp := range []bool{false, true} {
 		q := host.SocketQuery{UDP: udp, States: 1 << host.TCPListen}
@@ -105,15 +129,9 @@ func reachableSockets(ctx context.Context, h host.Host, ways []wayIn) ([]listene
 				return nil
 			}
 			at := netip.AddrPortFrom(s.Local.Addr().Unmap().WithZone(""), s.Local.Port())
-			addrs := []netip.AddrPort{at}
+			list = append(list, listener{udp, at})
 			if s.V6 && !s.V6Only && at.Addr().IsUnspecified() {
-				addrs = append(addrs, netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port()))
-			}
-			for _, a := range addrs {
-				l := listener{udp, a}
-				if !a.Addr().IsLoopback() && len(waysTo(ways, a.Addr())) > 0 && !slices.Contains(list, l) {
-					list = append(list, l)
-				}
+				list = append(list, listener{udp, netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port())})
 			}
 			return nil
 		})
@@ -121,8 +139,26 @@ func reachableSockets(ctx context.Context, h host.Host, ways []wayIn) ([]listene
 			return nil, err
 		}
 	}
-	slices.SortFunc(list, func(a, b listener) int { return strings.Compare(a.key(), b.key()) })
 	return list, nil
+}
+
+// reachableSockets are those that something other than this host could reach.
+func reachableSockets(served []listener, ways []wayIn) []listener {
+	var list []listener
+	for _, l := range served {
+		if !l.at.Addr().IsLoopback() && len(waysTo(ways, l.at.Addr())) > 0 && !slices.Contains(list, l) {
+			list = append(list, l)
+		}
+	}
+	slices.SortFunc(list, func(a, b listener) int { return strings.Compare(a.key(), b.key()) })
+	return list
+}
+
+// answersAt reports whether some listener takes what is sent to an address of this host.
+func answersAt(served []listener, udp bool, to netip.AddrPort) bool {
+	return slices.ContainsFunc(served, func(l listener) bool {
+		return l.udp == udp && l.at.Port() == to.Port() && (l.at.Addr() == to.Addr() || l.at.Addr().IsUnspecified() && l.at.Addr().Is4() == to.Addr().Is4())
+	})
 }
 
 // wayIn is an address on an interface that leads to other hosts.
@@ -191,7 +227,7 @@ var (
 )
 
 // judgeSocket finds out who may reach a listener.
-func judgeSocket(rules *ruleset, ways []wayIn, l listener, fuel *int) firewallVerdict {
+func judgeSocket(rules *ruleset, ways []wayIn, l listener, served []listener, fuel *int) firewallVerdict {
 	v6 := l.at.Addr().Is6()
 	to := waysTo(ways, l.at.Addr())
 	ask := func(w wayIn, src netip.Addr) fate {
@@ -210,6 +246,10 @@ func judgeSocket(rules *ruleset, ways []wayIn, l listener, fuel *int) firewallVe
 	}
 	if first.rule != "" {
 		v.Rule, v.Chain = probes.Some(first.rule), probes.Some(first.chain)
+	}
+	if first.moved != nil && first.verdict == "pass" {
+		v.MovedTo, v.MovedBy = probes.Some(int(first.to.Port())), probes.Some(first.moved.rule)
+		v.Dead = probes.Some(!answersAt(served, l.udp, first.to))
 	}
 	switch first.verdict {
 	case "pass":

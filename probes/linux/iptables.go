@@ -11,13 +11,15 @@ import (
 
 // This file reads what iptables-save and ip6tables-save print (iptables-extensions(8)).
 
-// iptablesHooks are the built-in chains on the way to a local socket, with the priorities of linux/netfilter_ipv4.h.
+// iptablesHooks are the built-in chains on the way to a local socket and from it, with the priorities of linux/netfilter_ipv4.h.
 var iptablesHooks = map[string]struct {
 	hook     string
 	priority int
 }{
 	"raw PREROUTING": {"prerouting", -300}, "mangle PREROUTING": {"prerouting", -150}, "nat PREROUTING": {"prerouting", -100},
 	"mangle INPUT": {"input", -150}, "filter INPUT": {"input", 0}, "security INPUT": {"input", 50}, "nat INPUT": {"input", 100},
+	"raw OUTPUT": {"output", -300}, "mangle OUTPUT": {"output", -150}, "nat OUTPUT": {"output", -100}, "filter OUTPUT": {"output", 0},
+	"security OUTPUT": {"output", 50}, "mangle POSTROUTING": {"postrouting", -150},
 }
 
 // addIptables adds the tables of a dump that want names, or all of them. prefix keeps the tables of the two back ends apart.
@@ -36,7 +38,7 @@ func (r *ruleset) addIptables(data []byte, family, prefix string, want func(tabl
 		case !want(table):
 		case line[0] == ':':
 			name, policy, _ := strings.Cut(line[1:], " ")
-			c := &chain{family: family, table: prefix + table, name: name, policy: accept}
+			c := &chain{family: family, table: prefix + table, name: name, nat: table == "nat", policy: accept}
 			if h, ok := iptablesHooks[table+" "+name]; ok {
 				c.hook, c.priority = h.hook, h.priority
 			}
@@ -73,6 +75,7 @@ func (r *ruleset) addIptablesRule(line, family, table string) error {
 		return err
 	}
 	r.rules++
+	r.masquerades = r.masquerades || slices.Contains(words, "MASQUERADE") || slices.Contains(words, "SNAT")
 	for i, w := range words {
 		if w == "-s" || w == "--source" {
 			if p, err := netip.ParsePrefix(words[min(i+1, len(words)-1)]); err == nil {
@@ -229,13 +232,20 @@ func iptablesTest(o *option) func(*packet) tri {
 		return func(p *packet) tri { return inNetwork(p.dst, o.arg(0)) }
 	case "-i":
 		return func(p *packet) tri {
-			if prefix, ok := strings.CutSuffix(o.arg(0), "+"); ok {
+			if prefix, ok := strings.CutSuffix(o.arg(0), "+"); ok && !p.leaves() {
 				return truth(strings.HasPrefix(p.iif, prefix))
 			}
 			return truth(p.iif == o.arg(0))
 		}
 	case "-o":
-		return fixed(no)
+		return func(p *packet) tri {
+			if prefix, ok := strings.CutSuffix(o.arg(0), "+"); ok && p.leaves() {
+				return truth(strings.HasPrefix(p.oif, prefix))
+			}
+			return truth(p.leaves() && p.oif == o.arg(0))
+		}
+	case "--uid-owner", "--gid-owner":
+		return func(p *packet) tri { return truth(p.leaves() && (o.arg(0) == "0" || o.arg(0) == "root")) }
 	case "-p":
 		return func(p *packet) tri {
 			return truth(o.arg(0) == p.proto() || o.arg(0) == "all" || o.arg(0) == map[string]string{"tcp": "6", "udp": "17"}[p.proto()])
@@ -249,9 +259,12 @@ func iptablesTest(o *option) func(*packet) tri {
 	case "--ports":
 		return func(p *packet) tri { return max(amongPorts(p.dport, o.arg(0)), amongPorts(p.sport, o.arg(0))) }
 	case "--syn":
-		return fixed(yes)
+		return func(p *packet) tri { return truth(!p.answer) }
 	case "--tcp-flags":
-		return func(*packet) tri {
+		return func(p *packet) tri {
+			if p.answer {
+				return maybe
+			}
 			looked := slices.Contains(strings.Split(o.arg(0), ","), "SYN") || o.arg(0) == "ALL"
 			want := map[bool]string{true: "SYN", false: "NONE"}[looked]
 			return truth(o.arg(1) == want)
@@ -259,13 +272,13 @@ func iptablesTest(o *option) func(*packet) tri {
 	case "--ctstate", "--state":
 		return func(p *packet) tri { return inState(p, o.arg(0)) }
 	case "--ctdir":
-		return fixed(truth(o.arg(0) == "ORIGINAL"))
+		return func(p *packet) tri { return truth((o.arg(0) == "ORIGINAL") != p.answer) }
 	case "--ctstatus":
 		return func(p *packet) tri { return truth(o.arg(0) == "NONE" && !p.moved || o.arg(0) == "DNAT" && p.moved) }
 	case "--dst-type":
-		return fixed(truth(slices.Contains(strings.Split(o.arg(0), ","), "LOCAL")))
+		return func(p *packet) tri { return addressType(o.arg(0), !p.leaves()) }
 	case "--src-type":
-		return fixed(truth(slices.Contains(strings.Split(o.arg(0), ","), "UNICAST")))
+		return func(p *packet) tri { return addressType(o.arg(0), p.leaves()) }
 	case "--pkt-type":
 		return fixed(truth(o.arg(0) == "unicast"))
 	case "--limit", "--hashlimit-upto", "--hashlimit", "--connlimit-upto": // an ordinary client is under the limit
@@ -295,6 +308,12 @@ func iptablesTest(o *option) func(*packet) tri {
 		return fixed(maybe)
 	}
 	return fixed(maybe) // ipset, geoip, string, u32, bpf, time, length, statistic, …
+}
+
+// addressType compares the types that a rule lists with that of an address, which is this host's or another's.
+func addressType(list string, local bool) tri {
+	kind := map[bool]string{true: "LOCAL", false: "UNICAST"}[local]
+	return truth(slices.Contains(strings.Split(list, ","), kind))
 }
 
 func inNetwork(a netip.Addr, s string) tri {
@@ -337,6 +356,9 @@ func portNumber(s string, open int) (int, error) {
 
 func inState(p *packet, list string) tri {
 	state := "NEW"
+	if p.answer {
+		state = "ESTABLISHED"
+	}
 	if p.untracked {
 		state = "UNTRACKED"
 	}
@@ -368,7 +390,7 @@ func iptablesTarget(o *option, opts []option) step {
 	fixed := func(r result) step { return func(*packet) result { return r } }
 	name := o.arg(0)
 	switch name {
-	case "ACCEPT":
+	case "ACCEPT", "MASQUERADE", "SNAT":
 		return fixed(result{match: yes, end: accept})
 	case "DROP", "TARPIT", "STEAL":
 		return fixed(result{match: yes, end: drop})
@@ -414,6 +436,10 @@ func setMark(p *packet, opts []option) result {
 
 func iptablesTranslate(p *packet, o *option, opts []option) result {
 	away := result{match: yes, end: lost, why: o.text() + " sends it to another port or host"}
+	to, port := p.dst, p.dport
+	if p.leaves() && o.arg(0) == "REDIRECT" {
+		to = loopback(p.v6)
+	}
 	for _, t := range opts {
 		switch t.name {
 		case "--to-ports":
@@ -421,15 +447,18 @@ func iptablesTranslate(p *packet, o *option, opts []option) result {
 			if err != nil {
 				return away
 			}
-			p.dport = n
+			port = n
 		case "--to-destination":
-			to, err := netip.ParseAddrPort(t.arg(0))
-			if err != nil || to.Addr() != p.dst {
+			if a, err := netip.ParseAddr(t.arg(0)); err == nil {
+				to = a
+				continue
+			}
+			a, err := netip.ParseAddrPort(t.arg(0))
+			if err != nil {
 				return away
 			}
-			p.dport = int(to.Port())
+			to, port = a.Addr(), int(a.Port())
 		}
 	}
-	p.moved = true
-	return result{match: yes, end: accept}
+	return p.translated(to, port, away.why)
 }

@@ -10,6 +10,7 @@ import (
 func Probes() []probes.Probe[host.Host] {
 	return []probes.Probe[host.Host]{
 		Accounts,
+		Addressing,
 		Binaries,
 		Certificates,
 		Cgroups,

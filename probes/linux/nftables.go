@@ -25,6 +25,7 @@ type nftChain struct {
 	Family string `json:"family"`
 	Table  string `json:"table"`
 	Name   string `json:"name"`
+	Type   string `json:"type"`
 	Hook   string `json:"hook"`
 	Prio   int    `json:"prio"`
 	Policy string `json:"policy"`
@@ -72,7 +73,7 @@ func parseNft(data []byte) (*nftables, error) {
 		if o.Chain == nil {
 			continue
 		}
-		c := &chain{family: o.Chain.Family, table: o.Chain.Table, name: o.Chain.Name, hook: o.Chain.Hook, priority: o.Chain.Prio, policy: accept}
+		c := &chain{family: o.Chain.Family, table: o.Chain.Table, name: o.Chain.Name, hook: o.Chain.Hook, priority: o.Chain.Prio, nat: o.Chain.Type == "nat", policy: accept}
 		if o.Chain.Policy == "drop" {
 			c.policy = drop
 		}
@@ -95,6 +96,9 @@ func parseNft(data []byte) (*nftables, error) {
 		t := nftTable{family: o.Rule.Family, table: o.Rule.Table, sets: sets}
 		r := rule{text: nftRuleText(o.Rule)}
 		for _, e := range o.Rule.Expr {
+			_, masquerade := e["masquerade"]
+			_, snat := e["snat"]
+			n.masquerades = n.masquerades || masquerade || snat
 			if _, ok := e["xt"]; ok {
 				n.foreign[t.family+" "+t.table] = true
 			}
@@ -162,6 +166,8 @@ func (t nftTable) statement(e map[string]any) step {
 				return func(*packet) result { return result{match: yes, end: lost, why: text} }
 			}
 			return func(*packet) result { return result{match: maybe, why: text} }
+		case "masquerade", "snat": // the source is translated, and the packet goes on
+			return func(*packet) result { return result{match: yes, end: accept} }
 		default: // queue, tproxy, synproxy, fwd, flow, and what newer versions bring
 			return func(*packet) result { return result{match: yes, end: lost, why: text} }
 		}
@@ -262,24 +268,46 @@ func (t nftTable) dynamic(m map[string]any, text string) step {
 	}
 }
 
-// translate is destination translation. What stays on this host goes on to the input hook.
+// translate is destination translation. What stays on this host goes on to the input hook; what this host sends goes on, to wherever.
 func translate(p *packet, m map[string]any, text string) result {
+	to := p.dst
 	if a, ok := m["addr"]; ok {
 		s, _ := a.(string)
-		to, err := netip.ParseAddr(s)
-		if err != nil || to != p.dst {
+		var err error
+		if to, err = netip.ParseAddr(s); err != nil {
 			return result{match: yes, end: lost, why: text}
 		}
+	} else if p.leaves() { // redirect
+		to = loopback(p.v6)
 	}
-	if port, ok := m["port"]; ok {
-		n, ok := port.(float64)
+	port := p.dport
+	if x, ok := m["port"]; ok {
+		n, ok := x.(float64)
 		if !ok {
 			return result{match: yes, end: lost, why: text}
 		}
-		p.dport = int(n)
+		port = int(n)
 	}
-	p.moved = true
+	return p.translated(to, port, text)
+}
+
+// translated sends a packet to another port, or what this host sends to another host.
+func (p *packet) translated(to netip.Addr, port int, text string) result {
+	if !p.leaves() && to != p.dst {
+		return result{match: yes, end: lost, why: text}
+	}
+	if to.IsLoopback() && p.leaves() {
+		p.oif = "lo"
+	}
+	p.dst, p.dport, p.moved = to, port, true
 	return result{match: yes, end: accept}
+}
+
+func loopback(v6 bool) netip.Addr {
+	if v6 {
+		return netip.IPv6Loopback()
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
 func (t nftTable) match(p *packet, left any, op string, right any) tri {
@@ -453,6 +481,9 @@ func (p *packet) field(protocol, field string) (operand, tri) {
 	case "sport":
 		return numberOperand(p.sport), yes
 	case "flags":
+		if p.answer {
+			return operand{names: []string{"syn", "ack"}}, yes
+		}
 		return operand{names: []string{"syn"}}, yes
 	default:
 		return operand{}, maybe
@@ -465,7 +496,12 @@ func (p *packet) meta(key string) (operand, tri) {
 	case "iif", "iifname":
 		return operand{names: []string{p.iif}, wild: true}, yes
 	case "oif", "oifname":
-		return operand{names: []string{""}, wild: true}, yes
+		return operand{names: []string{p.oif}, wild: true}, yes
+	case "skuid", "skgid": // an arriving packet has no socket yet
+		if !p.leaves() {
+			return operand{}, no
+		}
+		return numberOperand(0, "root"), yes
 	case "l4proto":
 		if p.udp {
 			return numberOperand(17, "udp"), yes
@@ -499,8 +535,14 @@ func (p *packet) conntrack(key string) (operand, tri) {
 		if p.untracked {
 			return operand{names: []string{"untracked"}}, yes
 		}
+		if p.answer {
+			return operand{names: []string{"established"}}, yes
+		}
 		return operand{names: []string{"new"}}, yes
 	case "direction":
+		if p.answer {
+			return numberOperand(1, "reply"), yes
+		}
 		return numberOperand(0, "original"), yes
 	case "status":
 		if p.moved {
@@ -519,7 +561,7 @@ func (p *packet) fib(a map[string]any) (operand, tri) {
 	source := slices.Contains(asList(a["flags"]), any("saddr"))
 	switch a["result"] {
 	case "type":
-		if source {
+		if source != p.leaves() {
 			return operand{names: []string{"unicast"}}, yes
 		}
 		return operand{names: []string{"local"}}, yes

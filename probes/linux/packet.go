@@ -25,18 +25,23 @@ func truth(b bool) tri {
 	return no
 }
 
-// packet is the first packet of a new connection, or a datagram, that arrives from outside.
+// packet is the first packet of a new connection, or a datagram: one that arrives from outside, or one that root sends.
 type packet struct {
 	v6, udp      bool
 	src, dst     netip.Addr
 	sport, dport int
 	iif          string
+	oif          string // the interface that it leaves by; empty for one that arrives
+	answer       bool   // it arrives as the answer to one that was sent
 
 	mark      uint32
 	markKnown bool
 	untracked bool // a notrack rule matched
 	moved     bool // its destination was translated
 }
+
+// leaves reports whether this host sends the packet.
+func (p *packet) leaves() bool { return p.oif != "" }
 
 // proto is the transport protocol's name.
 func (p *packet) proto() string {
@@ -83,11 +88,15 @@ type chain struct {
 	hook        string   // "ingress", "prerouting", "input"; empty for a chain that others jump to
 	devices     []string // ingress: the interfaces; none: nft 1.0.6 does not say, so any
 	priority    int
+	nat         bool // it sees the first packet of a connection only
 	policy      end
 	rules       []rule
 }
 
 func (c *chain) sees(p *packet) bool {
+	if c.nat && p.answer {
+		return false
+	}
 	switch c.family {
 	case "ip":
 		return !p.v6
@@ -115,15 +124,21 @@ const maxPeers = 64
 
 // ruleset is all chains of a host: base chains in the order in which a packet meets them.
 type ruleset struct {
-	base   []*chain
+	base   []*chain          // of packets that arrive
+	out    []*chain          // of packets that this host sends
 	called map[string]*chain // by family, table and name
 	rules  int
-	peers  []netip.Addr // sources that rules name: one address of each
+	// masquerades: some rule translates the source of what passes through.
+	masquerades bool
+	peers       []netip.Addr // sources that rules name: one address of each
 }
 
 func chainKey(family, table, name string) string { return family + " " + table + " " + name }
 
-var hookOrder = []string{"ingress", "prerouting", "input"}
+var (
+	hookOrder = []string{"ingress", "prerouting", "input"}
+	outOrder  = []string{"output", "postrouting"}
+)
 
 func (r *ruleset) add(c *chain) {
 	if r.called == nil {
@@ -133,13 +148,18 @@ func (r *ruleset) add(c *chain) {
 	if slices.Contains(hookOrder, c.hook) {
 		r.base = append(r.base, c)
 	}
+	if slices.Contains(outOrder, c.hook) {
+		r.out = append(r.out, c)
+	}
 }
 
 // sort puts the base chains in the order of the packet's path. Chains of one priority keep theirs.
 func (r *ruleset) sort() {
-	slices.SortStableFunc(r.base, func(a, b *chain) int {
-		return cmp.Or(cmp.Compare(slices.Index(hookOrder, a.hook), slices.Index(hookOrder, b.hook)), cmp.Compare(a.priority, b.priority))
-	})
+	for hooks, chains := range map[*[]string][]*chain{&hookOrder: r.base, &outOrder: r.out} {
+		slices.SortStableFunc(chains, func(a, b *chain) int {
+			return cmp.Or(cmp.Compare(slices.Index(*hooks, a.hook), slices.Index(*hooks, b.hook)), cmp.Compare(a.priority, b.priority))
+		})
+	}
 }
 
 // fate is what becomes of a packet.
@@ -147,7 +167,9 @@ type fate struct {
 	verdict string // "pass", "drop", "reject", "unknown"
 	rule    string // what decided it
 	chain   string
-	why     string // unknown: the expression that it hangs on
+	why     string         // unknown: the expression that it hangs on
+	to      netip.AddrPort // where it went, if its destination was translated
+	moved   *decision      // the rule that translated it
 }
 
 // byPolicy stands for a base chain's policy in the place of a rule.
@@ -164,6 +186,7 @@ type walk struct {
 	chain *chain // the base chain it is in
 	ends  map[end]decision
 	why   string // the first expression that could not be decided
+	mover *decision
 }
 
 // maxDepth is how deep the kernel lets jumps nest: NFT_JUMP_STACK_SIZE.
@@ -174,7 +197,11 @@ func (r *ruleset) follow(p packet, fuel *int) fate {
 	w := &walk{ruleset: r, packet: p, fuel: fuel}
 	blocked := map[end]decision{}
 	passed := decision{}
-	for _, c := range r.base {
+	way := r.base
+	if p.leaves() {
+		way = r.out
+	}
+	for _, c := range way {
 		if !c.sees(&w.packet) {
 			continue
 		}
@@ -199,6 +226,14 @@ func (r *ruleset) follow(p packet, fuel *int) fate {
 }
 
 func (w *walk) judge(blocked map[end]decision, passed decision, passes bool) fate {
+	f := w.verdict(blocked, passed, passes)
+	if w.mover != nil {
+		f.moved, f.to = w.mover, netip.AddrPortFrom(w.dst, uint16(w.dport))
+	}
+	return f
+}
+
+func (w *walk) verdict(blocked map[end]decision, passed decision, passes bool) fate {
 	if d, ok := blocked[lost]; ok {
 		return fate{verdict: "unknown", rule: d.rule, chain: d.chain, why: d.why}
 	}
@@ -287,6 +322,9 @@ func (w *walk) forget(c *chain, r *rule, before packet) {
 		w.note(lost, decision{rule: r.text, chain: w.path(c), why: w.why})
 	}
 	known := w.mark == before.mark && w.markKnown == before.markKnown
+	if !before.moved {
+		w.mover = nil
+	}
 	w.packet = before
 	w.markKnown = known && before.markKnown
 }
@@ -308,7 +346,11 @@ func (w *walk) finish(c *chain, r *rule, res result, depth int) after {
 		}
 		return after{comesBack: back}
 	default:
-		w.note(res.end, decision{rule: r.text, chain: w.path(c), why: res.why})
+		d := decision{rule: r.text, chain: w.path(c), why: res.why}
+		if res.end == accept && w.moved && w.mover == nil {
+			w.mover = &d
+		}
+		w.note(res.end, d)
 		return after{}
 	}
 }

@@ -65,8 +65,9 @@ type tcpStatsFacts struct {
 	ReasmFails  probes.Opt[float64] `fact:"ip_reassembly_fails_per_s" unit:"1/s" doc:"IPv4 packets whose fragments did not all come in time; ReasmFails"`
 	FragFails   probes.Opt[float64] `fact:"ip_fragmentation_fails_per_s" unit:"1/s" doc:"IPv4 packets too large for the way that must not be cut up; FragFails"`
 
-	OverflowsSinceBoot int `fact:"listen_overflows" unit:"count" doc:"ListenOverflows since boot"`
-	DropsSinceBoot     int `fact:"listen_drops" unit:"count" doc:"ListenDrops since boot"`
+	ReversePathSinceBoot probes.Opt[int] `fact:"reverse_path_drops" unit:"count" doc:"IPReversePathFilter since boot"`
+	OverflowsSinceBoot   int             `fact:"listen_overflows" unit:"count" doc:"ListenOverflows since boot"`
+	DropsSinceBoot       int             `fact:"listen_drops" unit:"count" doc:"ListenDrops since boot"`
 }
 
 // netCounters are the kernel's counters, some 450. Their names are parts of the text that was read.
@@ -149,6 +150,9 @@ func (c netCounters) pairs(text string) error {
 
 func tcpStats(cur netCounters, prev *netCounters, dt time.Duration) (tcpStatsFacts, error) {
 	f := tcpStatsFacts{OverflowsSinceBoot: int(cur[counterOf("TcpExt ListenOverflows")]), DropsSinceBoot: int(cur[counterOf("TcpExt ListenDrops")])}
+	if n, ok := cur[counterOf("TcpExt IPReversePathFilter")]; ok {
+		f.ReversePathSinceBoot = probes.Some(int(n))
+	}
 	if prev == nil {
 		return f, nil
 	}

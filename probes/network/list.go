@@ -9,10 +9,13 @@ import (
 // Probes lists every probe of this package.
 func Probes() []probes.Probe[host.Host] {
 	return []probes.Probe[host.Host]{
+		ENI,
 		Gateway,
 		Metadata,
+		Names,
 		NTPOffset,
 		PathMTU,
+		Paths,
 		Resolvers,
 	}
 }
