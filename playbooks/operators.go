@@ -587,7 +587,7 @@ func (c *compiler) arithmetic(n *ast.BinaryNode, l, r operand) operand {
 	case op == "%" && l.is(probes.Int) && r.is(probes.Int):
 		return operand{typ: intType, unit: unit, i: ints(l.i, r.i, remainder)}
 	case op == "/" && l.number() && r.number():
-		if l.unit == r.unit {
+		if l.unit == r.unit || l.unit == "" { // a number by bytes is no bytes
 			unit = ""
 		}
 		return operand{typ: floatType, unit: unit, f: floats(op, l.float(), r.float())}

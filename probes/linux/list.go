@@ -13,6 +13,7 @@ func Probes() []probes.Probe[host.Host] {
 		Addressing,
 		Binaries,
 		Certificates,
+		Boot,
 		Cgroups,
 		Changes,
 		Conntrack,

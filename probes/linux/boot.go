@@ -1,0 +1,143 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// Boot looks for the files that the boot loader will ask for.
+var Boot = probes.Define(probes.Probe[host.Host]{
+	Name: "boot",
+	Doc: `What the next boot will load
+
+Reads GRUB's configuration (/boot/grub/grub.cfg or /boot/grub2/grub.cfg) and the entries under /boot/loader/entries that newer
+Red Hat systems keep beside it, and looks for each entry's kernel and initial RAM disks. Costs 0.2 ms. GRUB's paths begin at the file system that
+holds /boot, so a file counts as there if it is at the path itself or under /boot. Entries of other systems on other disks (os-prober's) and names made of
+variables are left out.
+https://www.gnu.org/software/grub/manual/grub/grub.html https://uapi-group.org/specifications/specs/boot_loader_specification/`,
+	Every: 10 * time.Minute,
+}, boot)
+
+type bootFacts struct {
+	Config  string      `fact:"config" doc:"GRUB's configuration file"`
+	Entries []bootEntry `fact:"entries" doc:"Entries that load a Linux kernel, in the files' order"`
+}
+
+type bootEntry struct {
+	Entry   string   `fact:"entry,key" doc:"The configuration file and the line of the entry's kernel: \"/boot/grub/grub.cfg:98\""`
+	Kernel  string   `fact:"kernel" doc:"The kernel's file, as written"`
+	Missing []string `fact:"missing" doc:"Its kernel or initial RAM disks that do not exist"`
+	Empty   []string `fact:"empty" doc:"Those that are there with no content, as a full disk leaves them"`
+}
+
+func boot(_ context.Context, h host.Host) (bootFacts, error) {
+	var f bootFacts
+	for _, file := range []string{"/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"} {
+		text, err := h.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return f, fmt.Errorf("reading %s: %w", file, err)
+		}
+		f.Config = file
+		f.Entries = parseGrub(file, string(text))
+		break
+	}
+	if f.Config == "" {
+		return f, probes.NoData("there is no configuration of GRUB here")
+	}
+	const loaderEntries = "/boot/loader/entries"
+	dir, err := h.ReadDir(loaderEntries)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return f, fmt.Errorf("listing %s: %w", loaderEntries, err)
+	}
+	for _, e := range dir {
+		if path.Ext(e.Name) != ".conf" {
+			continue
+		}
+		file := path.Join(loaderEntries, e.Name)
+		text, err := h.ReadFile(file)
+		if err != nil {
+			return f, fmt.Errorf("reading %s: %w", file, err)
+		}
+		f.Entries = append(f.Entries, parseGrub(file, string(text))...)
+	}
+	for i := range f.Entries {
+		if err := f.Entries[i].look(h); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// parseGrub finds the commands that load kernels and initial RAM disks: in a grub.cfg, and in an entry of the boot loader
+// specification, which has them as keys. Missing holds all files of an entry until look.
+func parseGrub(file, text string) []bootEntry {
+	var entries []bootEntry
+	other := false // inside the section of other systems
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		words := strings.Fields(line)
+		switch {
+		case strings.HasPrefix(line, "### BEGIN ") && strings.Contains(line, "os-prober"):
+			other = true
+		case strings.HasPrefix(line, "### END "):
+			other = false
+		case other || len(words) < 2:
+		case strings.HasPrefix(words[0], "linux") && isBootFile(words[1]): // linux16 and linuxefi load the same kernels
+			entries = append(entries, bootEntry{Entry: fmt.Sprintf("%s:%d", file, n), Kernel: words[1], Missing: []string{words[1]}})
+		case strings.HasPrefix(words[0], "initrd") && len(entries) > 0:
+			e := &entries[len(entries)-1]
+			for _, name := range words[1:] {
+				if isBootFile(name) {
+					e.Missing = append(e.Missing, name)
+				}
+			}
+		}
+	}
+	return entries
+}
+
+// isBootFile tells a plain path on the file system of /boot from one on another device, or with variables.
+func isBootFile(name string) bool {
+	return strings.HasPrefix(name, "/") && !strings.ContainsAny(name, "$\\\"'") && !strings.Contains(name, "memtest")
+}
+
+// look leaves in Missing what is missing.
+func (e *bootEntry) look(h host.Host) error {
+	files := e.Missing
+	e.Missing, e.Empty = nil, nil
+	for _, name := range files {
+		info, err := statBootFile(h, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			e.Missing = append(e.Missing, name)
+		case err != nil:
+			return fmt.Errorf("looking for %s: %w", name, err)
+		case info.Size == 0:
+			e.Empty = append(e.Empty, name)
+		}
+	}
+	return nil
+}
+
+// statBootFile asks for a file by GRUB's path: from this system's root, from /boot where that is a file system of its own, and by its
+// last name, since a path may begin with a btrfs subvolume.
+func statBootFile(h host.Host, name string) (info host.FileInfo, err error) {
+	for _, file := range []string{name, path.Join("/boot", name), path.Join("/boot", path.Base(name))} {
+		if info, err = h.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+			return info, err
+		}
+	}
+	return info, err
+}

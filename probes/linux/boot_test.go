@@ -1,0 +1,53 @@
+package linux
+
+import "testing"
+
+func TestBoot(t *testing.T) {
+	const debian = `-- /boot/grub/grub.cfg --
+### BEGIN /etc/grub.d/10_linux ###
+menuentry 'Debian GNU/Linux' --class debian {
+	search --no-floppy --fs-uuid --set=root 6d1f
+	linux	/boot/vmlinuz-6.1.0-50-cloud-amd64 root=UUID=6d1f ro console=ttyS0
+	initrd	/boot/initrd.img-6.1.0-50-cloud-amd64
+}
+### END /etc/grub.d/10_linux ###
+### BEGIN /etc/grub.d/20_memtest86+ ###
+	linux16 /boot/memtest86+x64.bin
+### END /etc/grub.d/20_memtest86+ ###
+### BEGIN /etc/grub.d/30_os-prober ###
+	linux /boot/vmlinuz-of-another-disk root=/dev/vdb1
+### END /etc/grub.d/30_os-prober ###
+`
+	const first = "entries[/boot/grub/grub.cfg:4]"
+	const kernel = "-- /boot/vmlinuz-6.1.0-50-cloud-amd64 --\nk\n"
+	const initrd = "-- /boot/initrd.img-6.1.0-50-cloud-amd64 --\ni\n"
+	for _, c := range []struct {
+		name, capture string
+		want          map[string]string
+	}{
+		{"all there", debian + kernel + initrd, map[string]string{
+			"config": `"/boot/grub/grub.cfg"`, first + ".missing": "[]", first + ".empty": "[]", first + ".kernel": `"/boot/vmlinuz-6.1.0-50-cloud-amd64"`,
+		}},
+		{"no kernel", debian + initrd, map[string]string{first + ".missing": `["/boot/vmlinuz-6.1.0-50-cloud-amd64"]`}},
+		{"initrd cut to nothing by a full disk", debian + kernel + "-- /boot/initrd.img-6.1.0-50-cloud-amd64 --\n", map[string]string{
+			first + ".missing": "[]", first + ".empty": `["/boot/initrd.img-6.1.0-50-cloud-amd64"]`,
+		}},
+		{
+			"CentOS 7 with a file system for /boot",
+			"-- /boot/grub2/grub.cfg --\nmenuentry 'CentOS' {\n\tlinux16 /vmlinuz-3.10.0 root=/dev/vda2\n\tinitrd16 /initramfs-3.10.0.img\n}\n" +
+				"-- /boot/vmlinuz-3.10.0 --\nk\n-- /boot/initramfs-3.10.0.img --\ni\n",
+			map[string]string{"entries[/boot/grub2/grub.cfg:2].missing": "[]"},
+		},
+		{
+			"entries in files of their own, with a variable",
+			"-- /boot/grub2/grub.cfg --\nblscfg\n-- /boot/loader/entries/1-5.10.conf --\ntitle Alibaba Cloud Linux\nlinux /boot/vmlinuz-5.10\ninitrd /boot/initramfs-5.10.img $tuned_initrd\n" +
+				"-- /boot/vmlinuz-5.10 --\nk\n",
+			map[string]string{"entries[/boot/loader/entries/1-5.10.conf:2].missing": `["/boot/initramfs-5.10.img"]`},
+		},
+		{"a container", "", map[string]string{"(reason)": "no configuration of GRUB"}},
+		{"denied", "-- /boot/grub2/grub.cfg !permission --\n", map[string]string{"(reason)": "permission"}},
+		{"cut short in a word", "-- /boot/grub/grub.cfg [quoted] --\n" + quote("\tlinux"), map[string]string{"entries": "[]"}},
+	} {
+		t.Run(c.name, func(t *testing.T) { wantFacts(t, Boot, observe(t, Boot, c.capture), c.want) })
+	}
+}
