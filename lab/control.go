@@ -35,11 +35,16 @@ func enterVM(ctx context.Context, dir string, argv []string) (int, error) {
 		return 0, fmt.Errorf("entering the virtual machine: %w", err)
 	}
 	defer line.Close()
+	return converse(line, argv, os.Stdin, os.Stdout, os.Stderr)
+}
+
+// converse has argv run at the other end of line.
+func converse(line io.ReadWriter, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
 	session := rand.Uint32()
 	if err := send(line, 'R', session, []byte(strings.Join(argv, "\x00")+"\x00")); err != nil {
 		return 0, err
 	}
-	go feed(line, session)
+	go feed(line, session, stdin)
 	in := bufio.NewReader(line)
 	for {
 		kind, from, content, err := receive(in)
@@ -48,9 +53,9 @@ func enterVM(ctx context.Context, dir string, argv []string) (int, error) {
 			return 0, fmt.Errorf("the virtual machine does not answer any more: %w", err)
 		case from != session: // the rest of an earlier command's output
 		case kind == 'O':
-			_, err = os.Stdout.Write(content)
+			_, err = stdout.Write(content)
 		case kind == 'M':
-			_, err = os.Stderr.Write(content)
+			_, err = stderr.Write(content)
 		case kind == 'X':
 			return strconv.Atoi(string(content))
 		}
@@ -92,11 +97,11 @@ func dialPort(ctx context.Context, dir string) (p port, err error) {
 	return p, err
 }
 
-// feed passes this process's input on.
-func feed(line io.Writer, session uint32) {
+// feed passes stdin on.
+func feed(line io.Writer, session uint32, stdin io.Reader) {
 	buffer := make([]byte, 16<<10)
 	for {
-		n, err := os.Stdin.Read(buffer)
+		n, err := stdin.Read(buffer)
 		if n > 0 && send(line, 'I', session, buffer[:n]) != nil {
 			return
 		}
