@@ -29,13 +29,14 @@ type disksFacts struct {
 }
 
 type diskFacts struct {
-	Name       string `fact:"name,key" doc:"Kernel's name without /dev/: vda"`
-	Size       int    `fact:"size" unit:"bytes" doc:"Capacity; /sys/block/*/size"`
-	Stacked    bool   `fact:"stacked" doc:"Made of other disks: LVM, md, dm-crypt; /sys/block/*/slaves"`
-	Removable  bool   `fact:"removable" doc:"/sys/block/*/removable"`
-	ReadOnly   bool   `fact:"read_only" doc:"Refuses to be written; /sys/block/*/ro"`
-	Rotational bool   `fact:"rotational" doc:"Says that it has moving parts; virtual disks often do without having any. /sys/block/*/queue/rotational"`
-	Scheduler  string `fact:"scheduler" doc:"I/O scheduler in use: none, mq-deadline, bfq; empty where the device has none. /sys/block/*/queue/scheduler"`
+	Name       string           `fact:"name,key" doc:"Kernel's name without /dev/: vda"`
+	Size       int              `fact:"size" unit:"bytes" doc:"Capacity; /sys/block/*/size"`
+	Stacked    bool             `fact:"stacked" doc:"Made of other disks: LVM, md, dm-crypt; /sys/block/*/slaves"`
+	Removable  bool             `fact:"removable" doc:"/sys/block/*/removable"`
+	ReadOnly   bool             `fact:"read_only" doc:"Refuses to be written; /sys/block/*/ro"`
+	Rotational bool             `fact:"rotational" doc:"Says that it has moving parts; virtual disks often do without having any. /sys/block/*/queue/rotational"`
+	Scheduler  string           `fact:"scheduler" doc:"I/O scheduler in use: none, mq-deadline, bfq; empty where the device has none. /sys/block/*/queue/scheduler"`
+	Suspended  probes.Opt[bool] `fact:"suspended" doc:"Of a device-mapper device: it postpones all requests until somebody resumes it; absent for others. /sys/block/*/dm/suspended"`
 
 	Partitions    int             `fact:"partitions" unit:"count" doc:"Number of partitions"`
 	BytesUnused   probes.Opt[int] `fact:"bytes_unused" unit:"bytes" doc:"Bytes behind the last partition; absent without partitions. Large after the disk was grown and the partition was not"`
@@ -141,6 +142,11 @@ func readDisk(h host.Files, name string) (diskFacts, error) {
 	}
 	if slaves, err := h.ReadDir(dir + "/slaves"); err == nil {
 		f.Stacked = len(slaves) > 0
+	}
+	if strings.HasPrefix(name, "dm-") {
+		if n, err := readInt(h, dir+"/dm/suspended"); err == nil { // since Linux 2.6.31
+			f.Suspended = probes.Some(n != 0)
+		}
 	}
 	return f, f.readPartitions(h, dir, sectors)
 }

@@ -28,6 +28,14 @@ func TestDisks(t *testing.T) {
 		want          map[string]string
 	}{
 		{
+			name: "a volume that was suspended",
+			capture: "-- /sys/block/dm-0/size --\n83886080\n-- /sys/block/dm-0/removable --\n0\n-- /sys/block/dm-0/ro --\n0\n" +
+				"-- /sys/block/dm-0/queue/rotational --\n0\n-- /sys/block/dm-0/slaves/vda/ --\n-- /sys/block/dm-0/dm/suspended --\n1\n" +
+				sysVda + "-- /proc/diskstats --\n 253       0 dm-0 0 0 0 0 0 0 0 0 0 0 0\n 254       0 vda 0 0 0 0 0 0 0 0 0 0 0\n" +
+				"-- /proc/diskstats @1s --\n 253       0 dm-0 0 0 0 0 0 0 0 0 0 0 0\n 254       0 vda 0 0 0 0 0 0 0 0 0 0 0\n",
+			want: map[string]string{"devices[dm-0].suspended": "true", "devices[dm-0].stacked": "true", "devices[vda].suspended": "null"},
+		},
+		{
 			name: "rates of a second",
 			capture: sysVda + sysVda1 + `-- /proc/diskstats --
    7       0 loop0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0
