@@ -39,9 +39,10 @@ type filesystemFacts struct {
 	Image   bool   `fact:"image" doc:"Read-only by its kind: squashfs, iso9660, erofs, …"`
 	Hung    bool   `fact:"hung" doc:"statfs(2) gave no answer within half a second; its numbers are unreadable then"`
 
-	ReadOnly      bool            `fact:"read_only" doc:"Mounted read-only, for whatever reason; /proc/self/mountinfo"`
-	ReadOnlyError bool            `fact:"read_only_error" doc:"The kernel made the file system read-only (or shut it down) after an error: its own options say so while those of all its mounts say rw"`
-	Errors        probes.Opt[int] `fact:"errors" unit:"count" doc:"Errors that the file system has recorded since the last fsck; ext4 alone counts them: /sys/fs/ext4/*/errors_count"`
+	ReadOnly      bool               `fact:"read_only" doc:"Mounted read-only, for whatever reason; /proc/self/mountinfo"`
+	ReadOnlyError bool               `fact:"read_only_error" doc:"The kernel made the file system read-only (or shut it down) after an error: its own options say so while those of all its mounts say rw"`
+	Errors        probes.Opt[int]    `fact:"errors" unit:"count" doc:"Errors that the file system has recorded since the last fsck; ext4 alone counts them: /sys/fs/ext4/*/errors_count"`
+	Block         probes.Opt[string] `fact:"block" doc:"Of an ext4 file system: the kernel's name of its device, as its log has it: vdb1, dm-0"`
 
 	Size       probes.Opt[int]     `fact:"size" unit:"bytes" doc:"Size without the file system's own overhead; statfs(2)"`
 	BytesFree  probes.Opt[int]     `fact:"bytes_free" unit:"bytes" doc:"What users other than root may still write"`
@@ -193,7 +194,7 @@ func readFilesystem(ctx context.Context, h host.Host, m *mount, all []mount) fil
 // madeReadOnly tells an emergency from a choice. `mount -o ro` sets both the mount's and the file system's flag; an error sets the
 // file system's alone, as does the emergency remount of SysRq-u. Since Linux 6.12 ext4 leaves that flag alone, and since 6.15 says
 // emergency_ro or shutdown among its options instead (https://lkml.iu.edu/hypermail/linux/kernel/2501.2/06382.html); in between
-// nothing in this file tells. Who remounts one mount of several read-only, as util-linux's remount,ro does, sets the file system's flag
+// nothing in this file tells, and the playbook asks the kernel's log (Debian's 6.1 has the change of 6.12, too). Who remounts one mount of several read-only, as util-linux's remount,ro does, sets the file system's flag
 // and that mount's, and the others, the bind mounts of chroots and containers, keep rw: that is a choice too.
 func madeReadOnly(m *mount, all []mount) bool {
 	has := func(option string) bool { return slices.Contains(m.super, option) }
@@ -219,6 +220,7 @@ func (f *filesystemFacts) readDevice(h host.Files, m *mount) {
 	if target, err := h.Readlink("/sys/dev/block/" + m.dev); err == nil { // /dev/mapper/data is dm-0 here
 		name = target[strings.LastIndexByte(target, '/')+1:]
 	}
+	f.Block = probes.Some(name)
 	if n, err := readInt(h, "/sys/fs/ext4/"+name+"/errors_count"); err == nil {
 		f.Errors = probes.Some(n)
 	}
