@@ -58,7 +58,7 @@ func (c *container) boot(ctx context.Context, image Image, hostmend string) erro
 	if err := c.prepare(ctx, image, hostmend); err != nil {
 		return err
 	}
-	groups, err := makeGroups(filepath.Base(c.dir), memory)
+	groups, err := makeGroups(filepath.Base(c.dir), memory, 10) // so that what else the machine does hardly shows
 	if err != nil {
 		return err
 	}

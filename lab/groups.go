@@ -14,7 +14,8 @@ import (
 const hostPrefix = "lab-host-"
 
 // makeGroups gives the host a control group in every hierarchy: two containers in one would share systemd's.
-func makeGroups(name string, memory int) ([]string, error) {
+// Its weight is so many times the usual.
+func makeGroups(name string, memory, weight int) ([]string, error) {
 	var groups []string
 	for _, root := range hierarchies() {
 		group := filepath.Join(root, name)
@@ -29,9 +30,8 @@ func makeGroups(name string, memory int) ([]string, error) {
 				}
 			}
 		}
-		// The weight is ten times the usual, so that what else the machine does hardly shows in a host.
 		for file, value := range map[string]int{
-			"memory.limit_in_bytes": memory, "memory.max": memory, "cpu.shares": 10 * 1024, "cpu.weight": 10 * 100,
+			"memory.limit_in_bytes": memory, "memory.max": memory, "cpu.shares": weight * 1024, "cpu.weight": weight * 100,
 		} {
 			if _, err := os.Stat(filepath.Join(group, file)); err == nil {
 				if err := os.WriteFile(filepath.Join(group, file), []byte(strconv.Itoa(value)), 0); err != nil {

@@ -63,7 +63,7 @@ func (v *vm) start(ctx context.Context, image VMImage, more ...string) error {
 	if v.dir, v.lock, err = makeHostDir(ctx, filepath.Dir(image.Dir)); err != nil {
 		return err
 	}
-	groups, err := makeGroups(filepath.Base(v.dir), qemuMemory)
+	groups, err := makeGroups(filepath.Base(v.dir), qemuMemory, 1) // emulation would starve the machine
 	if err != nil {
 		return err
 	}
