@@ -23,7 +23,7 @@ import (
 // lacks, its own kernel log, sysctls, modules, devices and clock, and everything in it takes ten to twenty times as long. So it
 // is booted once, when its image is made; a trial resumes that moment.
 //
-// QEMU dies with the lab, and its disks are unlinked files as soon as it runs. The TAP device is the gateway's, in whose network
+// QEMU dies with the lab. The TAP device is the gateway's, in whose network
 // QEMU runs. What remains after SIGKILL, an empty control group and a directory, is removed by the next run: see sweep.
 type vm struct {
 	dir     string // its sockets, its console, and its lock
