@@ -160,6 +160,23 @@ func (j *judging) library(p *program) (*playbooks.Library, error) {
 // byState reports whether the state of the host chooses the profile: nobody asked for one, nor for playbooks by name or of his own.
 func (j *judging) byState() bool { return j.profile == "" && len(j.only) == 0 && len(j.paths) == 0 }
 
+// profiles are those that the host's state chooses from, or the one that was asked for.
+func (j *judging) profiles() (states playbooks.Profiles, asked playbooks.Choice, err error) {
+	if j.byState() {
+		states, err = stateProfiles()
+		return states, asked, err
+	}
+	if j.profile == "" {
+		return nil, asked, nil
+	}
+	all, err := builtinProfiles()
+	if err != nil {
+		return nil, asked, err
+	}
+	asked.Profile, err = all.Get(j.profile)
+	return nil, asked, err
+}
+
 // parseLabels reads KEY=VALUE pairs.
 func parseLabels(given []string) (map[string]string, error) {
 	labels := map[string]string{}

@@ -73,8 +73,13 @@ func builtinCovers() (*playbooks.Covers, error) {
 }
 
 // builtinProfiles are the profiles that a diagnosis may be made by.
-func builtinProfiles() (playbooks.Profiles, error) {
-	files, err := libraryFiles("profiles/*.yaml")
+func builtinProfiles() (playbooks.Profiles, error) { return loadProfiles("profiles/*.yaml") }
+
+// stateProfiles are those that the host's state chooses from. The official sets, which are not, take 9 ms to read, these 1 ms.
+func stateProfiles() (playbooks.Profiles, error) { return loadProfiles("profiles/own.yaml") }
+
+func loadProfiles(pattern string) (playbooks.Profiles, error) {
+	files, err := libraryFiles(pattern)
 	if err != nil {
 		return nil, err
 	}

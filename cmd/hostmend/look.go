@@ -48,21 +48,15 @@ func (p *program) look(ctx context.Context, h host.Host, want probes.Want) *prob
 
 // examine is the whole road from a host to a report: look, judge, tell.
 func (p *program) examine(ctx context.Context, h host.Host, library *playbooks.Library, j *judging) (*report.Report, error) {
-	profiles, err := builtinProfiles()
+	states, choice, err := j.profiles()
 	if err != nil {
 		return nil, err
 	}
-	var choice playbooks.Choice
-	if j.profile != "" {
-		if choice.Profile, err = profiles.Get(j.profile); err != nil {
-			return nil, err
-		}
+	if choice.Profile != nil {
 		library = choice.Profile.Of(library)
 	}
-	want, byState := library.Needs(), j.byState()
-	if byState {
-		profiles.Needs(want)
-	}
+	want := library.Needs()
+	states.Needs(want)
 	if j.changes > 0 {
 		library.NeedsChanges(want)
 	}
@@ -71,8 +65,8 @@ func (p *program) examine(ctx context.Context, h host.Host, library *playbooks.L
 		return nil, err
 	}
 	d := library.Match(s, nil)
-	if byState {
-		choice = profiles.Choose(s)
+	if len(states) > 0 {
+		choice = states.Choose(s)
 	}
 	if choice.Profile != nil {
 		choice.Profile.Apply(&d)
