@@ -1,0 +1,132 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// NextBoot reads whether the host would start again, and what the last crash left.
+var NextBoot = probes.Define(probes.Probe[host.Host]{
+	Name: "next_boot",
+	Doc: `Starting again
+
+Reads systemd's default target, SELinux's configuration, whether a kernel for crash dumps is loaded, and what crashes left in /var/crash and
+in the firmware's memory (pstore). Nothing is run. Costs 0.2 ms. The boot loader's files are the probe boot's.`,
+	Every: 5 * time.Minute,
+}, nextBoot)
+
+type nextBootFacts struct {
+	Target   probes.Opt[string]     `fact:"default_target" doc:"What systemd starts: multi-user.target, graphical.target; absent if nothing is set"`
+	TargetOK probes.Opt[bool]       `fact:"default_target_exists" doc:"The unit is there"`
+	SELinux  probes.Opt[string]     `fact:"selinux" doc:"enforcing, permissive or disabled, as /etc/selinux/config has it; absent without it"`
+	Policy   probes.Opt[bool]       `fact:"selinux_policy" doc:"The policy that SELINUXTYPE names is installed; absent where SELinux is off or not there"`
+	Kdump    probes.Opt[bool]       `fact:"crash_kernel_loaded" doc:"A kernel that would save a dump is loaded; /sys/kernel/kexec_crash_loaded"`
+	Reserved probes.Opt[int]        `fact:"crash_kernel_bytes" unit:"bytes" doc:"Memory that is kept for it; /sys/kernel/kexec_crash_size"`
+	Crashes  probes.Cut[crashTrace] `fact:"crashes" doc:"What crashes left: directories of dumps in /var/crash, records in /sys/fs/pstore and /var/lib/systemd/pstore; the newest 20"`
+}
+
+type crashTrace struct {
+	Path string        `fact:"path,key" doc:"What there is"`
+	Age  time.Duration `fact:"age" doc:"Time since it was written"`
+}
+
+func nextBoot(_ context.Context, h host.Host) (nextBootFacts, error) {
+	var f nextBootFacts
+	if _, err := h.Stat("/etc"); err != nil {
+		return f, err
+	}
+	f.target(h)
+	f.selinux(h)
+	f.Kdump = optionalYes(h, "/sys/kernel/kexec_crash_loaded")
+	f.Reserved = optionalInt(h, "/sys/kernel/kexec_crash_size")
+	for _, dir := range []string{"/var/crash", "/sys/fs/pstore", "/var/lib/systemd/pstore"} {
+		f.crashes(h, dir)
+	}
+	slices.SortFunc(f.Crashes.All, func(a, b crashTrace) int { return int((a.Age - b.Age) / time.Second) })
+	if n := len(f.Crashes.All); n > maxCrashes {
+		f.Crashes.All, f.Crashes.More = f.Crashes.All[:maxCrashes], n-maxCrashes
+	}
+	return f, nil
+}
+
+// optionalYes is whether a file's number is 1; absent if there is no such file.
+func optionalYes(h host.Files, name string) probes.Opt[bool] {
+	n, err := readInt(h, name)
+	switch {
+	case err == nil:
+		return probes.Some(n == 1)
+	case errors.Is(err, fs.ErrNotExist):
+		return probes.None[bool]()
+	}
+	return probes.Unread[bool](err.Error())
+}
+
+const maxCrashes = 20
+
+func (f *nextBootFacts) target(h host.Files) {
+	for _, dir := range []string{"/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/"} {
+		target, err := h.Readlink(dir + "default.target")
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			f.Target, f.TargetOK = probes.Unread[string](err.Error()), probes.Unread[bool](err.Error())
+			return
+		}
+		f.Target = probes.Some(path.Base(target))
+		f.TargetOK = exists(h, dir+"default.target")
+		return
+	}
+}
+
+// selinux reads what the next boot will do: with a policy that is not there and SELinux not off, systemd stops ("Failed to load SELinux policy").
+func (f *nextBootFacts) selinux(h host.Files) {
+	b, err := h.ReadFile("/etc/selinux/config")
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		f.SELinux, f.Policy = probes.Unread[string](err.Error()), probes.Unread[bool](err.Error())
+		return
+	}
+	mode, policy := "", "targeted"
+	for line := range strings.Lines(string(b)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch strings.TrimSpace(key) {
+		case "SELINUX":
+			mode = strings.ToLower(strings.TrimSpace(value))
+		case "SELINUXTYPE":
+			policy = strings.TrimSpace(value)
+		}
+	}
+	if f.SELinux = probes.Some(mode); mode == "enforcing" || mode == "permissive" {
+		f.Policy = exists(h, path.Join("/etc/selinux", policy, "policy"))
+	}
+}
+
+func (f *nextBootFacts) crashes(h host.Host, dir string) {
+	entries, err := h.ReadDir(dir)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			f.Crashes.More, f.Crashes.Why = f.Crashes.More+1, err.Error()
+		}
+		return
+	}
+	for _, e := range entries {
+		// In /var/crash lie dumps in directories by date; Ubuntu's apport keeps reports of programs there too.
+		if dir == "/var/crash" && (!e.Type.IsDir() || !strings.ContainsAny(e.Name, "0123456789")) {
+			continue
+		}
+		if fi, err := h.Stat(dir + "/" + e.Name); err == nil {
+			f.Crashes.All = append(f.Crashes.All, crashTrace{dir + "/" + e.Name, max(0, h.Now().Sub(fi.ModTime))})
+		}
+	}
+}
