@@ -50,6 +50,7 @@ func Probes() []probes.Probe[host.Host] {
 		Routes,
 		Rules,
 		RunMode,
+		Schedules,
 		Sockets,
 		Softnet,
 		Sshd,
