@@ -5,6 +5,7 @@ import "testing"
 func TestIntrusion(t *testing.T) {
 	const proc = "-- /proc/uptime --\n1000.00 10.00\n-- /proc/self/mountinfo --\n1 0 0:5 / /proc rw - proc proc rw\n-- /proc/ nlink=5 --\n-- /proc/sys/ --\n-- /proc/2/comm --\nkthreadd\n" +
 		"-- /proc/1/exe -> /usr/lib/systemd/systemd --\n-- /proc/1/cmdline [quoted] --\n\"/sbin/init\\x00\"\n-- /proc/self/ns/pid -> pid:[4026531836] --\n-- tcp --\n"
+	const files = "-- /proc/version --\n-- /proc/vmstat --\n-- /proc/stat --\n-- /proc/meminfo --\n" // and uptime
 	stat := func(ticks string) string {
 		return "-- /proc/7/stat --\n7 (x) S 1 7 7 0 -1 4194560 1 0 0 0 " + ticks + " 0 0 0 20 0 1 0 10000 1000 10 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n"
 	}
@@ -28,7 +29,9 @@ func TestIntrusion(t *testing.T) {
 		{"in memory", proc + "-- /proc/7/exe -> \"/memfd:x (deleted)\" --\n" + title("x") + stat("1") + "-- /proc/7/fd/ --\n", map[string]string{"suspects[/memfd:x].in_memory": "true", "suspects[/memfd:x].listens": "false"}},
 		{"a container runtime", proc + "-- /proc/7/exe -> \"/memfd:runc_cloned:/proc/self/exe (deleted)\" --\n" + title("runc"), map[string]string{"suspects": "[]"}},
 		{"mounts", proc + "-- /proc/self/mountinfo @0s --\n1 0 0:5 / /proc rw - proc proc rw\n2 1 0:6 / /proc/812 rw - tmpfs x rw\n3 1 0:6 / /proc/sys/fs/binfmt_misc rw - x x rw\n", map[string]string{"mounted_over": `["/proc/812"]`}},
-		{"counted and not listed", proc + "-- /proc/ nlink=9 @0s --\n", map[string]string{"unlisted": "3"}},
+		{"counted and not listed", proc + files + "-- /proc/ nlink=9 @0s --\n", map[string]string{"unlisted": "3"}},
+		{"Linux 6.1 counts files too", proc + files + "-- /proc/ nlink=11 @0s --\n", map[string]string{"unlisted": "0"}},
+		{"Linux 6.1, not listed", proc + files + "-- /proc/ nlink=14 @0s --\n", map[string]string{"unlisted": "3"}},
 		{"in a container", "-- /proc/self/ns/pid -> pid:[4026532001] --\n-- /proc/ nlink=99 --\n-- /proc/self/mountinfo --\n1 0 0:5 / /proc rw - proc proc rw\n-- /proc/1/comm --\nx\n", map[string]string{"unlisted": "null"}},
 		{"a set-uid shell", proc + "-- /var/tmp/.sh 04755 --\n-- /tmp/mine 04755 1000:1000 --\n-- /tmp/plain 0755 --\n", map[string]string{"setuid[/var/tmp/.sh].mode": `"4755"`, "setuid[/tmp/mine]": "none"}},
 		{"no /proc", "", map[string]string{"(reason)": "/proc"}},
