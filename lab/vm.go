@@ -63,7 +63,7 @@ func (v *vm) start(ctx context.Context, image VMImage, more ...string) error {
 	if v.dir, v.lock, err = makeHostDir(ctx, filepath.Dir(image.Dir)); err != nil {
 		return err
 	}
-	groups, err := makeGroups(filepath.Base(v.dir), qemuMemory, 1) // emulation would starve the machine
+	groups, err := makeGroups(filepath.Base(v.dir), qemuMemory, 3) // less than a container: emulation would starve the others
 	if err != nil {
 		return err
 	}
