@@ -18,9 +18,9 @@ import (
 // DiskHealth reads what block devices say of themselves beside their numbers.
 var DiskHealth = probes.Define(probes.Probe[host.Host]{
 	Name: "disk_health",
-	Doc: `Arrays, suspended and failed disks, and names that two of them share
+	Doc: `Arrays, failed disks, and names that two of them share
 
-Reads /proc/mdstat, the state of SCSI and NVMe disks and of device-mapper devices under /sys/block, and what udev noted of file systems and
+Reads /proc/mdstat, the state of SCSI and NVMe disks under /sys/block, and what udev noted of file systems and
 partitions under /run/udev/data. Costs 0.1 ms a device. Labels and UUIDs are compared where the system can confuse them: members of arrays,
 LVM and multipath, btrfs over several disks, device-mapper and loop devices, which repeat another's by their nature, are left out. Without udev (containers) nothing is
 known of them. What the disk's own electronics say (SMART) is not asked.`,
@@ -30,7 +30,6 @@ known of them. What the disk's own electronics say (SMART) is not asked.`,
 type diskHealthFacts struct {
 	Arrays     []arrayFacts              `fact:"arrays" doc:"Software RAID arrays; none without /proc/mdstat"`
 	Failed     []failedDisk              `fact:"failed" doc:"Disks that the kernel does not use any more: their state is neither running nor live"`
-	Suspended  []suspendedDevice         `fact:"suspended" doc:"Device-mapper devices that are suspended: every access to them waits until somebody resumes them"`
 	Duplicates probes.Cut[duplicateName] `fact:"duplicates" doc:"Labels and UUIDs that more than one device bears"`
 }
 
@@ -48,11 +47,6 @@ type arrayFacts struct {
 type failedDisk struct {
 	Name  string `fact:"name,key" doc:"Kernel's name: sda, nvme1n1"`
 	State string `fact:"state" doc:"offline, transport-offline, blocked, dead, …; /sys/block/*/device/state"`
-}
-
-type suspendedDevice struct {
-	Name   string `fact:"name,key" doc:"Kernel's name: dm-0"`
-	Mapper string `fact:"mapper" doc:"Its name under /dev/mapper"`
 }
 
 type duplicateName struct {
@@ -92,16 +86,8 @@ func diskHealth(ctx context.Context, h host.Host) (diskHealthFacts, error) {
 }
 
 func (f *diskHealthFacts) state(h host.Files, name string) {
-	dir := "/sys/block/" + name
-	if strings.HasPrefix(name, "dm-") {
-		if n, err := readInt(h, dir+"/dm/suspended"); err == nil && n == 1 {
-			mapper, _ := readLine(h, dir+"/dm/name")
-			f.Suspended = append(f.Suspended, suspendedDevice{name, mapper})
-		}
-		return
-	}
 	// An NVMe disk's namespace leads to its controller, which has the state; connecting and resetting pass.
-	state, err := readLine(h, dir+"/device/state")
+	state, err := readLine(h, "/sys/block/"+name+"/device/state")
 	if err == nil && !slices.Contains([]string{"running", "live", "quiesce", "created", "created-blocked", "connecting", "resetting", "new"}, state) {
 		f.Failed = append(f.Failed, failedDisk{name, state})
 	}

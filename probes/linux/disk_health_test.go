@@ -10,16 +10,16 @@ func TestDiskHealth(t *testing.T) {
 		name, capture string
 		want          map[string]string
 	}{
-		{"healthy, and LVM's and a raid's members", "-- /sys/block/sda/device/state --\nrunning\n-- /sys/block/nvme0n1/device/state --\nlive\n-- /sys/block/dm-0/dm/suspended --\n0\n" +
+		{"healthy, and LVM's and a raid's members", "-- /sys/block/sda/device/state --\nrunning\n-- /sys/block/nvme0n1/device/state --\nlive\n" +
 			device("8:1", "sda1", "E:ID_FS_UUID=a\nE:ID_FS_TYPE=linux_raid_member\n") + device("8:17", "sdb1", "E:ID_FS_UUID=a\nE:ID_FS_TYPE=linux_raid_member\n") +
 			"-- /proc/mdstat --\nPersonalities : [raid1]\nmd0 : active raid1 sdb1[1] sda1[0]\n      1046528 blocks super 1.2 [2/2] [UU]\n      [>....]  check =  5.0% (1/2) finish=1min speed=1K/sec\n\nunused devices: <none>\n", map[string]string{
-			"arrays[md0].working": "2", "arrays[md0].recovering": "false", "failed": "[]", "suspended": "[]", "duplicates": "[]",
+			"arrays[md0].working": "2", "arrays[md0].recovering": "false", "failed": "[]", "duplicates": "[]",
 		}},
-		{"sick", "-- /sys/block/sda/device/state --\noffline\n-- /sys/block/dm-3/dm/suspended --\n1\n-- /sys/block/dm-3/dm/name --\nvg-data\n-- /etc/fstab --\nUUID=a /data ext4 defaults 0 2\n" +
+		{"sick", "-- /sys/block/sda/device/state --\noffline\n-- /etc/fstab --\nUUID=a /data ext4 defaults 0 2\n" +
 			device("8:1", "sda1", "E:ID_FS_UUID=a\nE:ID_FS_LABEL=data\nE:ID_FS_TYPE=ext4\nE:ID_PART_ENTRY_UUID=p1\n") +
 			device("8:17", "sdb1", "S:x\nE:ID_FS_UUID=a\nE:ID_FS_TYPE=ext4\nE:ID_PART_ENTRY_UUID=p1\n") +
 			"-- /proc/mdstat --\nmd127 : active (auto-read-only) raid5 sdc1[2](F) sdb1[1] sda1[0]\n      100 blocks level 5, 64k chunk, algorithm 2 [3/2] [UU_]\n      [=>...]  recovery = 12.6% (1/2) finish=1min\nmd2 : inactive sdx1[0](S)\n      100 blocks\n", map[string]string{
-			"failed[sda].state": `"offline"`, "suspended[dm-3].mapper": `"vg-data"`, "duplicates[UUID=a].devices": `["sda1","sdb1"]`, "duplicates[UUID=a].used": "true",
+			"failed[sda].state": `"offline"`, "duplicates[UUID=a].devices": `["sda1","sdb1"]`, "duplicates[UUID=a].used": "true",
 			"duplicates[PARTUUID=p1].used": "false", "duplicates[LABEL=data].used": "none",
 			"arrays[md127].failed": "1", "arrays[md127].disks": "3", "arrays[md127].working": "2", "arrays[md127].level": `"raid5"`, "arrays[md127].progress_pct": "12.6",
 			"arrays[md2].active": "false",
