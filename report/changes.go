@@ -50,6 +50,20 @@ func (r *Report) Beside(changes []playbooks.Change, window time.Duration) {
 	}
 }
 
+// asWith names the finding that pages show before f with the very same changes, or is empty: a list that is repeated beside each finding
+// is read beside none.
+func (r *Report) asWith(f Finding) string {
+	for _, g := range r.Findings {
+		if g.name() == f.name() {
+			break
+		}
+		if len(g.ExplainedBy) == 0 && slices.Equal(g.Changes, f.Changes) {
+			return g.name()
+		}
+	}
+	return ""
+}
+
 // about are the words of a finding that may name what was changed: its object, the texts that it read, and of its evidence what looks
 // like a path, a unit or a program, for "host" and "default" are in every sentence.
 func (f *Finding) about() map[string]bool {

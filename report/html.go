@@ -25,6 +25,7 @@ func writeHTML(w io.Writer, r *Report, to Page) error {
 		"reading":      func(c Check) string { return c.text(to.Lang).Reading },
 		"outcome":      func(c Check) string { return c.outcome() },
 		"consequences": r.consequences,
+		"asWith":       r.asWith,
 		"change":       func(c Change) string { return c.words(t, r.At) },
 		"step":         func(s Step) string { return s.words(t) },
 		"manual":       spans,
@@ -85,7 +86,7 @@ func spans(s string) []span {
 // exported lends the vocabulary to a template, which sees only exported names.
 func exported(t *vocabulary) map[string]any {
 	return map[string]any{
-		"thisHost": t.thisHost, "severity": t.severity, "risk": t.risk, "pending": t.pending, "fix": t.fix, "byHand": t.byHand, "confirm": t.confirm, "changes": t.changes, "explains": t.explains,
+		"thisHost": t.thisHost, "severity": t.severity, "risk": t.risk, "pending": t.pending, "fix": t.fix, "byHand": t.byHand, "confirm": t.confirm, "changes": t.changes, "asWith": t.asWith, "explains": t.explains,
 		"see": t.see, "why": t.why, "clause": t.clause, "verdict": t.verdict, "facts": t.facts, "checks": t.checks, "probes": t.probes, "withheld": t.withheld,
 		"verdicts": t.verdicts, "playbook": t.playbook, "reading": t.reading, "took": t.took, "status": t.status,
 	}

@@ -73,7 +73,9 @@ func (m *markdown) finding(r *Report, f Finding) {
 		fmt.Fprintf(m, "\n**%s** %s\n", m.t.confirm, prose(t.Confirm))
 	}
 	m.remedy(f, t.Manual)
-	if len(f.Changes) > 0 {
+	if earlier := r.asWith(f); earlier != "" && len(f.Changes) > 0 {
+		fmt.Fprintf(m, "\n**%s**: "+m.t.asWith+"\n", m.t.changes, code(earlier))
+	} else if len(f.Changes) > 0 {
 		fmt.Fprintf(m, "\n**%s**\n\n", m.t.changes)
 		for _, c := range f.Changes {
 			fmt.Fprintf(m, "- %s\n", escape(c.words(m.t, r.At)))

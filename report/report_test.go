@@ -624,3 +624,26 @@ func TestPlaybookReference(t *testing.T) {
 		}
 	}
 }
+
+// What was changed before several troubles is listed once.
+func TestChangesAreListedOnce(t *testing.T) {
+	changes := []Change{{Kind: "package", Name: "nginx", Action: "upgraded"}}
+	r := &Report{Findings: []Finding{
+		{Playbook: "first", Severity: "warning", Title: "First", Changes: changes},
+		{Playbook: "consequence", Severity: "warning", Title: "Folded", Changes: changes, ExplainedBy: []string{"first"}},
+		{Playbook: "second", Object: "x", Severity: "warning", Title: "Second", Changes: changes},
+		{Playbook: "third", Severity: "warning", Title: "Third"},
+	}}
+	for _, format := range []string{"text", "markdown", "html"} {
+		var b strings.Builder
+		if err := r.Write(&b, format, Page{Width: 120}); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(b.String(), "nginx"); n != 1 {
+			t.Errorf("%s names the change %d times:\n%s", format, n, b.String())
+		}
+		if n := strings.Count(b.String(), "the same as before"); n != 1 {
+			t.Errorf("%s refers to it %d times:\n%s", format, n, b.String())
+		}
+	}
+}

@@ -115,7 +115,9 @@ func (p *page) finding(r *Report, f Finding, t *vocabulary) {
 		p.block(strings.Repeat(" ", indent)+t.confirm+" ", bold, confirm, "")
 	}
 	p.remedy(f, indent, t)
-	if len(f.Changes) > 0 {
+	if earlier := r.asWith(f); earlier != "" && len(f.Changes) > 0 {
+		p.block(strings.Repeat(" ", indent)+t.changes+": ", bold, fmt.Sprintf(t.asWith, earlier), dim)
+	} else if len(f.Changes) > 0 {
 		p.block(strings.Repeat(" ", indent)+t.changes, bold, "", "")
 		for _, c := range f.Changes {
 			p.block(strings.Repeat(" ", indent)+p.mark("· ", "- "), "", c.words(t, r.At), map[bool]string{true: "", false: dim}[c.Related])

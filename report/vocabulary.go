@@ -4,7 +4,7 @@ import "fmt"
 
 // vocabulary is what the renderers themselves say, in one language.
 type vocabulary struct {
-	changes, ago                                          string
+	changes, ago, asWith                                  string
 	kinds, actions                                        map[string]string // of changes; what is not there is said as it is
 	probe, playbooks                                      [2]string         // one, several
 	unseen, chosenWhen                                    string
@@ -23,6 +23,7 @@ type vocabulary struct {
 
 var english = &vocabulary{
 	changes:    "Changed before",
+	asWith:     "the same as before %s",
 	ago:        "%s ago: %s %s %s",
 	lang:       "en",
 	thisHost:   "this host",
@@ -72,6 +73,7 @@ var english = &vocabulary{
 
 var chinese = &vocabulary{
 	changes: "此前的变更",
+	asWith:  "与 %s 相同",
 	ago:     "%s 前：%s %s %s",
 	kinds: map[string]string{
 		"package": "软件包", "unit": "单元", "key-file": "关键文件", "sysctl": "内核参数", "account": "账号", "kernel": "内核", "cron": "计划任务", "config": "配置",
