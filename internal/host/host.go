@@ -370,6 +370,9 @@ type DNSQuery struct {
 	Server netip.AddrPort `json:"server"`
 	Name   string         `json:"name"` // fully qualified, with the final dot
 	Type   string         `json:"type"` // "A", "AAAA", "PTR"
+
+	// Again counts how often the same was asked before, where each answer counts: a recording keeps them apart.
+	Again int `json:"again,omitempty"`
 }
 
 // DNSAnswer is what the server said.

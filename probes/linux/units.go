@@ -190,7 +190,8 @@ func parseUnit(block string, now time.Time) (u unitFacts, p map[string]string, e
 	}
 	u = unitFacts{
 		Name: p["Id"], Description: p["Description"], Load: p["LoadState"], Active: p["ActiveState"], Sub: p["SubState"],
-		Result: p["Result"], Enabled: p["UnitFileState"], Outdated: p["NeedDaemonReload"] == "yes",
+		Result: p["Result"], Enabled: p["UnitFileState"], // A masked unit's file is /dev/null, whose time says nothing.
+		Outdated:  p["NeedDaemonReload"] == "yes" && p["LoadState"] != "masked",
 		ReloadBad: p["ReloadResult"] != "" && p["ReloadResult"] != "success",
 	}
 	u.Reason = reasonOfStatus(p)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 const listUnitsCommand = "$ systemctl list-units --all --full --plain --no-legend --no-pager"
@@ -120,6 +121,15 @@ func TestRedactLine(t *testing.T) {
 	} {
 		if got := redactLine(c.line); got != c.want {
 			t.Errorf("redactLine(%q) = %q, want %q", c.line, got, c.want)
+		}
+	}
+}
+
+func TestOutdated(t *testing.T) {
+	for load, want := range map[string]bool{"loaded": true, "masked": false} { // a masked unit's file is /dev/null
+		u, _, err := parseUnit("Id=app.service\nLoadState="+load+"\nActiveState=inactive\nSubState=dead\nNeedDaemonReload=yes", time.Time{})
+		if err != nil || u.Outdated != want {
+			t.Errorf("a unit that is %s: outdated %t, %v, want %t", load, u.Outdated, err, want)
 		}
 	}
 }

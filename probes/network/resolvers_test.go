@@ -16,6 +16,13 @@ func TestResolvers(t *testing.T) {
 			`{"address":"10.0.0.3","upstream":false,"answered":true,"rcode":"REFUSED"`,
 			`"answering":2,"first_answers":true,"wait":"1.5ms"`,
 		}},
+		{
+			"the first answer came late", machine + answer("10.0.0.2", `{"rcode":"NOERROR","rtt":317000000}`) + answer("10.0.0.3", `{"rcode":"NOERROR","rtt":420000000}`) +
+				"-- dns 10.0.0.2:53 . NS again 1 --\n" + good + "\n" +
+				"-- dns 10.0.0.3:53 . NS again 1 --\n{\"rcode\":\"NOERROR\",\"rtt\":410000000}\n-- dns 10.0.0.3:53 . NS again 2 --\n{\"rcode\":\"NOERROR\",\"rtt\":415000000}\n",
+			probes.OK,
+			[]string{`"rtt":"1.5ms","tries":2`, `"rtt":"410ms","tries":3`, `"wait":"1.5ms"`},
+		},
 		{"the first is silent", machine + answer("10.0.0.2", "!timeout") + answer("10.0.0.3", good), probes.OK, []string{
 			`{"address":"10.0.0.2","upstream":false,"answered":false,"rcode":null,"rtt":null,"tries":2,"why":"no answer"}`,
 			`"answering":1,"first_answers":false,"wait":"2.0015s"`,

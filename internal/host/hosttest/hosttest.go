@@ -886,7 +886,7 @@ func (h *Host) Get(_ context.Context, url string, _ map[string]string) (host.HTT
 	return ask[host.HTTPAnswer](h, "get "+url)
 }
 
-// Query answers "dns SERVER:PORT NAME TYPE".
+// Query answers "dns SERVER:PORT NAME TYPE", and "dns SERVER:PORT NAME TYPE again 1" where it is asked once more.
 func (h *Host) Query(_ context.Context, q host.DNSQuery) (host.DNSAnswer, error) {
 	return ask[host.DNSAnswer](h, dnsQuestion(q))
 }

@@ -306,5 +306,9 @@ func (r *Recorder) ReadCertificate(name, key string) (host.KeyPair, error) {
 }
 
 func dnsQuestion(q host.DNSQuery) string {
-	return fmt.Sprintf("dns %s %s %s", q.Server, q.Name, q.Type)
+	words := fmt.Sprintf("dns %s %s %s", q.Server, q.Name, q.Type)
+	if q.Again > 0 {
+		words += fmt.Sprintf(" again %d", q.Again)
+	}
+	return words
 }
