@@ -63,7 +63,7 @@ func (r *Runner[S]) Run(ctx context.Context, want Want) *Snapshot {
 		Runner: r, want: want, list: list, obs: make([]Observation, len(list)),
 		computing: make(chan struct{}, r.parallel()), waiting: make(chan struct{}, maxWaiting),
 	}
-	run.all(ctx)
+	run.all(withShared(ctx))
 	return &Snapshot{At: at, Took: time.Since(began), Observations: run.obs}
 }
 

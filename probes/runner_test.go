@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,6 +210,25 @@ func TestRunnerParallel(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestShare(t *testing.T) {
+	var found atomic.Int64
+	sharing := func(ctx context.Context, _ source) (facts, error) {
+		n, err := Share(ctx, "n", func() (int, error) { return int(found.Add(1)), nil })
+		return facts{n}, err
+	}
+	r := &Runner[source]{Probes: []Probe[source]{plain("a", sharing), plain("b", sharing)}}
+	for run := 1; run <= 2; run++ {
+		for _, o := range r.Run(t.Context(), nil).Observations {
+			if n := o.Facts.At(0).Int(); n != int64(run) {
+				t.Errorf("run %d: probe %s got %d", run, o.Probe, n)
+			}
+		}
+	}
+	if n, _ := Share(t.Context(), "n", func() (int, error) { return 7, nil }); n != 7 {
+		t.Errorf("outside of a run: %d", n)
+	}
 }
 
 func TestRunnerTellsProgress(t *testing.T) {

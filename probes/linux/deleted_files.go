@@ -3,12 +3,8 @@ package linux
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -52,37 +48,20 @@ type deletedFile struct {
 	PID     int    `fact:"pid" unit:"pid" doc:"Its process id"`
 }
 
-// The bounds: 20,000 descriptors take about 40 ms. A process with more than 2,000 is a server with its connections.
-const (
-	maxDescriptors           = 20_000
-	maxDescriptorsPerProcess = 2_000
-	maxLargest               = 10
-)
+const maxLargest = 10
 
 func deletedFiles(ctx context.Context, h host.Host) (deletedFilesFacts, error) {
 	mounts, err := readFilesystems(h)
 	if err != nil {
 		return deletedFilesFacts{}, err
 	}
-	entries, err := h.ReadDir("/proc")
+	all, err := allDescriptors(ctx, h)
 	if err != nil {
-		return deletedFilesFacts{}, fmt.Errorf("listing processes: %w", err)
+		return deletedFilesFacts{}, err
 	}
-	s := deletedSearch{h: h, seen: map[[2]uint64]bool{}, room: maxDescriptors}
-	looked := 0
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name)
-		if err != nil {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return deletedFilesFacts{}, err
-		}
-		looked++
-		s.process(pid)
-	}
-	if looked == 0 {
-		return deletedFilesFacts{}, errors.New("listing processes: /proc has none")
+	s := deletedSearch{h: h, seen: map[[2]uint64]bool{}}
+	for i := range all {
+		s.process(&all[i])
 	}
 	return s.facts(mounts), nil
 }
@@ -91,7 +70,6 @@ func deletedFiles(ctx context.Context, h host.Host) (deletedFilesFacts, error) {
 type deletedSearch struct {
 	h     host.Host
 	seen  map[[2]uint64]bool // device and inode: processes share files
-	room  int                // descriptors that may still be looked at
 	files []heldFile
 	more  int    // processes that were not looked at, or not in full
 	why   string // the reason, if it is not their number
@@ -102,35 +80,15 @@ type heldFile struct {
 	dev uint64
 }
 
-// deletedMark is what the kernel appends to the name of a file that has none any more (d_path in fs/d_path.c).
-const deletedMark = " (deleted)"
-
-func (s *deletedSearch) process(pid int) {
-	dir := fmt.Sprintf("/proc/%d/fd", pid)
-	if s.room <= 0 {
-		s.more++
-		return
-	}
-	fds, err := s.h.ReadDir(dir)
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) { // it has ended
-			s.more++
-			s.why = cmp.Or(s.why, err.Error())
-		}
-		return
-	}
-	if limit := min(s.room, maxDescriptorsPerProcess); len(fds) > limit {
-		fds = fds[:limit]
+func (s *deletedSearch) process(d *processDescriptors) {
+	if d.cut || d.err != nil {
 		s.more++
 	}
-	s.room -= len(fds)
-	for _, fd := range fds {
-		name := dir + "/" + fd.Name
-		target, err := s.h.Readlink(name)
-		if err != nil || !strings.HasSuffix(target, deletedMark) || !strings.HasPrefix(target, "/") || strings.HasPrefix(target, "/memfd:") {
-			continue
-		}
-		s.file(pid, name, strings.TrimSuffix(target, deletedMark))
+	if d.err != nil && s.why == "" {
+		s.why = d.err.Error()
+	}
+	for _, file := range d.deleted {
+		s.file(d.pid, fmt.Sprintf("/proc/%d/fd/%s", d.pid, file.fd), file.path)
 	}
 }
 

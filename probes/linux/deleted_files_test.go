@@ -83,8 +83,10 @@ func TestDeletedFilesOfThisProcess(t *testing.T) {
 	if err := os.Remove(f.Name()); err != nil {
 		t.Fatal(err)
 	}
-	s := deletedSearch{h: &host.Local{}, seen: map[[2]uint64]bool{}, room: maxDescriptors}
-	s.process(os.Getpid())
+	room := maxDescriptors
+	d, _ := readDescriptors(&host.Local{}, os.Getpid(), &room)
+	s := deletedSearch{h: &host.Local{}, seen: map[[2]uint64]bool{}}
+	s.process(&d)
 	if len(s.files) != 1 || s.files[0].Path != f.Name() || s.files[0].Bytes < 3<<20 || s.files[0].PID != os.Getpid() {
 		t.Fatalf("found %+v", s.files)
 	}

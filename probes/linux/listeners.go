@@ -18,8 +18,8 @@ var Listeners = probes.Define(probes.Probe[host.Host]{
 
 Dumps TCP listeners and UDP sockets by INET_DIAG. Costs 0.1 ms. Only this network namespace is seen. backlog is a momentary value: a queue
 that overflows in bursts looks empty in between, so judge it together with tcp_stats.listen_overflows_per_s. A UDP socket's drops
-are those of its whole life. Whose a TCP listener is, is found among the descriptors of the processes (0.5 ms): services first, and at most
-300 others, so on a host with thousands of processes outside of services it may stay unknown.`,
+are those of its whole life. Whose a TCP listener is, is found among the descriptors of the processes (0.5 ms): services first, then 20,000
+descriptors of all, at most 2,000 a process, so on a host with more outside of services it may stay unknown.`,
 	Every: 10 * time.Second,
 }, listeners)
 

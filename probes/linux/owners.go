@@ -25,14 +25,13 @@ func (o owner) String() string {
 }
 
 // The bounds of looking for owners. Listeners are opened early, so they are among a process's first descriptors; to list those of a
-// server with 50,000 connections costs 15 ms. The sockets of the kernel itself (NFS) belong to nobody, and must not cost a look at everybody.
+// server with 50,000 connections costs 15 ms.
 const (
 	firstDescriptors  = 48
 	maxOwnerProcesses = 300
-	maxOwnerLooks     = 4000
 )
 
-// findOwners finds whose sockets these are, by inode. Processes of services come first, and it stops when it has found all.
+// findOwners finds whose sockets these are, by inode. Processes of services come first; only if one was not found there, all others do.
 func findOwners(ctx context.Context, h host.Host, inodes map[uint32]bool) (map[uint32]owner, error) {
 	s := ownerSearch{h: h, left: maps.Clone(inodes), found: map[uint32]owner{}}
 	served := serviceProcesses(h)
@@ -45,17 +44,13 @@ func findOwners(ctx context.Context, h host.Host, inodes map[uint32]bool) (map[u
 	if len(s.left) == 0 {
 		return s.found, nil
 	}
-	entries, err := h.ReadDir("/proc")
+	all, err := allDescriptors(ctx, h)
 	if err != nil {
 		return nil, err
 	}
-	for looked := 0; len(entries) > 0 && len(s.left) > 0 && looked < maxOwnerProcesses && s.looks < maxOwnerLooks; entries = entries[1:] {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if pid, err := strconv.Atoi(entries[0].Name); err == nil {
-			s.all(pid)
-			looked++
+	for i := range all {
+		for _, inode := range all[i].sockets {
+			s.belongs(inode, all[i].pid)
 		}
 	}
 	return s.found, nil
@@ -65,7 +60,6 @@ type ownerSearch struct {
 	h     host.Host
 	left  map[uint32]bool
 	found map[uint32]owner
-	looks int
 }
 
 // first looks at a process's first descriptors without listing them.
@@ -80,32 +74,23 @@ func (s *ownerSearch) first(pid int) {
 	}
 }
 
-func (s *ownerSearch) all(pid int) {
-	fds, err := s.h.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil { // it has ended, or is not ours to look at
-		return
-	}
-	for _, fd := range fds[:min(len(fds), maxOwnerLooks)] {
-		s.look(pid, fd.Name)
-	}
-}
-
 func (s *ownerSearch) look(pid int, fd string) bool {
-	s.looks++
 	target, err := s.h.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd))
 	if err != nil {
 		return false
 	}
-	number, ok := strings.CutPrefix(target, "socket:[")
-	if !ok {
-		return true
+	if inode, ok := socketInode(target); ok {
+		s.belongs(inode, pid)
 	}
-	n, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 32)
-	if inode := uint32(n); err == nil && s.left[inode] {
+	return true
+}
+
+// belongs notes whose a socket is, if it is one that is looked for.
+func (s *ownerSearch) belongs(inode uint32, pid int) {
+	if s.left[inode] {
 		delete(s.left, inode)
 		s.found[inode] = s.owner(pid)
 	}
-	return true
 }
 
 func (s *ownerSearch) owner(pid int) owner {
