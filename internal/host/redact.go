@@ -409,8 +409,8 @@ func chunk(text string) int {
 func (s *scrubber) line(line string) string {
 	if hints := hintsIn(line); hints != 0 {
 		for i := range patterns {
-			if patterns[i].hints&hints != 0 {
-				line = s.replace(&patterns[i], line)
+			if p := &patterns[i]; p.hints&hints != 0 && (p.needs == nil || p.needs(line)) {
+				line = s.replace(p, line)
 			}
 		}
 	}
@@ -423,6 +423,7 @@ type pattern struct {
 	hints uint32 // any of these must be in the line
 	re    *regexp.Regexp
 	by    func(groups []string) string // nil: the first group, gone, the third
+	needs func(line string) bool       // what else must be in the line, and costs less to see than to try the pattern; nil: nothing
 }
 
 func (s *scrubber) replace(p *pattern, text string) string {
@@ -477,6 +478,10 @@ const (
 	hintSSH
 	hintEnvironment
 	hintIdentified
+	hintProgram
+	hintSaid
+	hintLogin
+	hintBearer
 )
 
 type hint struct {
@@ -512,13 +517,23 @@ var hints = []hint{
 	{"psk", hintName},
 	{"sig=", hintName},
 	{"otp", hintName},
-	{"mysql", hintName},
-	{"mariadb", hintName},
-	{"lftp", hintName},
+	{"mysql", hintName | hintProgram},
+	{"mariadb", hintName | hintProgram},
+	{"lftp", hintName | hintProgram},
+	{"sshpass", hintProgram},
+	{"password ", hintSaid},
+	{"passphrase ", hintSaid},
+	{"passcode ", hintSaid},
+	{"secret ", hintSaid},
+	{"token ", hintSaid},
+	{"key ", hintSaid},
+	{"login ", hintLogin},
+	{"requirepass", hintLogin},
+	{"masterauth", hintLogin},
 	{"pin=", hintName},
 	{"pin:", hintName},
-	{"bearer", hintAuth},
-	{"basic ", hintAuth},
+	{"bearer", hintBearer},
+	{"basic", hintBearer},
 	{"://", hintURL},
 	{"@tcp(", hintURL},
 	{"@unix(", hintURL},
@@ -616,11 +631,11 @@ func bothCases(c byte) []byte {
 const value = `(?:\\"(?:[^"\\]|\\[^"])*\\"|"(?:[^"\\]|\\.)*(?:"|$)|'[^']*(?:'|$)|[^\s"'\x00]+)`
 
 var patterns = []pattern{
-	{"environment variable", hintEnvironment, regexp.MustCompile(`(\bEnvironment=)(.+?)(\r?\n?)$`), nil},
+	{"environment variable", hintEnvironment, regexp.MustCompile(`(\bEnvironment=)(.+?)(\r?\n?)$`), nil, nil},
 	{"SSH key", hintSSH, regexp.MustCompile(`\b((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ +)(AAAA[A-Za-z0-9+/]+=*)`), func(g []string) string {
 		return g[1] + "<redacted " + fingerprint(g[2]) + ">"
-	}},
-	{"JWT", hintJWT, regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){1,4}`), nil},
+	}, nil},
+	{"JWT", hintJWT, regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){1,4}`), nil, nil},
 	{"provider token", hintToken, regexp.MustCompile(`\b(?:(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}|AKID[A-Za-z0-9]{13,}|LTAI[A-Za-z0-9]{8,}|(?:STS|TMP)\.[A-Za-z0-9]{12,}|AIza[A-Za-z0-9_-]{30,}|` +
 		`gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|xox[abeoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|` +
 		`sk-[A-Za-z0-9_-]{16,}|[sr]k_(?:live|test)_[A-Za-z0-9]{10,}|npm_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,}|hvs\.[A-Za-z0-9_-]{16,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|` +
@@ -629,31 +644,45 @@ var patterns = []pattern{
 			return g[0] // a kind of SSH key: `sshd -T` lists ten
 		}
 		return gone
-	}},
+	}, nil},
 	{"password hash", hintHash, regexp.MustCompile(`(\$(?:1|2[abxy]?|5|6|7|y|gy|md5|sha1|apr1|P|H|S|argon2(?:id|i|d)|scrypt|pbkdf2[a-z0-9-]*)\$|\{(?:S?SHA[0-9]*|SMD5|CRYPT)\})([^\s:,;"'<]{8,})`), func(g []string) string {
 		return g[1] + gone
-	}},
-	{"authorization header", hintAuth, regexp.MustCompile(`(?i)((?:\b|[_-])(?:authorization|cookie|x-auth-token)["']?\s*[:=]\s*).+?(["']?[\r\n]*)$`), keepMarked},
-	{"authorization header", hintAuth, regexp.MustCompile(`(?i)\b((?:bearer|basic)\s+)([A-Za-z0-9._~+/-]{8,}=*)`), func(g []string) string {
+	}, nil},
+	{"authorization header", hintAuth, regexp.MustCompile(`(?i)((?:\b|[_-])(?:authorization|cookie|x-auth-token)["']?\s*[:=]\s*).+?(["']?[\r\n]*)$`), keepMarked, hasAssignment},
+	{"authorization header", hintBearer, regexp.MustCompile(`(?i)\b((?:bearer|basic)\s+)([A-Za-z0-9._~+/-]{8,}=*)`), func(g []string) string {
 		if !strings.ContainsAny(g[2], "0123456789=+/_~") && len(g[2]) < 20 {
 			return g[0] // a word of a sentence
 		}
 		return g[1] + gone
-	}},
-	{"password in a URL", hintURL, regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@"'<>]*:)([^\s/?#"'<>]+)(@)`), nil},
-	{"password in a URL", hintURL, regexp.MustCompile(`(?i)((?:postgres(?:ql)?|mysql|mariadb|mongodb(?:\+srv)?|rediss?|amqps?|ldaps?|s?ftp|smb|cifs|jdbc:[a-z]+)://[^\s/?#:@"'<>]*:)([^\s"'<>]+)(@)`), nil},
-	{"password in a URL", hintURL, regexp.MustCompile(`(https?://)([^\s/?#:@"'<>]{16,})(@)`), nil},
-	{"password in a URL", hintURL, regexp.MustCompile(`(\b[\w.-]+:)([^\s@"'<>]+)(@(?:tcp|unix)\()`), nil},
-	{"secret value", hintName, regexp.MustCompile(`(?i)((?:[A-Za-z0-9_.-]*` + nameOfSecret + `|\b` + shortName + `)(?:\\?["']|\])?\s*(?:=>|:=|=|:)\s*)(` + value + `)`), secretValue},
-	{"secret value", hintName, regexp.MustCompile(`(?i)((?:^|[\s\x00"'=])--?[A-Za-z0-9_.-]*` + nameOfSecret + `[ \x00]+)(` + value + `)`), optionValue},
-	{"secret value", hintName, regexp.MustCompile(`(?i)((?:^|[\s\x00"'=])--?` + shortName + `[ \x00]+)(` + value + `)`), optionValue},
-	{"secret value", hintName, regexp.MustCompile(`(?i)(\bsshpass -p ?|\b(?:mysql|mariadb)(?:dump|admin|import|check|show)?\b.* -p|\blftp\b.* (?:-u ?|--user[ =])[^\s,]+,)(` + value + `)`), optionValue},
-	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token)(?: for [\w@.-]+)? (?:(?:was |has been )?(?:set|reset|changed) to|is|was) )(` + value + `)`), sentenceValue},
-	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token) )("[^"]+"|'[^']+')`), nil},
-	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:key|secret|token) )([0-9a-f]{32,})\b`), nil},
-	{"secret value", hintName, regexp.MustCompile(`(?i)(\b(?:requirepass|masterauth|login \S+ password) +)(` + value + `)`), nil},
-	{"secret value", hintName, regexp.MustCompile(`(?i)(<[\w-]*(?:password|passwd|secret|token)[\w-]*>)([^<]+)(</)`), nil},
-	{"secret value", hintIdentified, regexp.MustCompile(`(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?)(` + value + `)`), nil},
+	}, nil},
+	{"password in a URL", hintURL, regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@"'<>]*:)([^\s/?#"'<>]+)(@)`), nil, nil},
+	{"password in a URL", hintURL, regexp.MustCompile(`(?i)((?:postgres(?:ql)?|mysql|mariadb|mongodb(?:\+srv)?|rediss?|amqps?|ldaps?|s?ftp|smb|cifs|jdbc:[a-z]+)://[^\s/?#:@"'<>]*:)([^\s"'<>]+)(@)`), nil, nil},
+	{"password in a URL", hintURL, regexp.MustCompile(`(https?://)([^\s/?#:@"'<>]{16,})(@)`), nil, nil},
+	{"password in a URL", hintURL, regexp.MustCompile(`(\b[\w.-]+:)([^\s@"'<>]+)(@(?:tcp|unix)\()`), nil, nil},
+	{"secret value", hintName, regexp.MustCompile(`(?i)((?:[A-Za-z0-9_.-]*` + nameOfSecret + `|\b` + shortName + `)(?:\\?["']|\])?\s*(?:=>|:=|=|:)\s*)(` + value + `)`), secretValue, hasAssignment},
+	{"secret value", hintName, regexp.MustCompile(`(?i)((?:^|[\s\x00"'=])--?[A-Za-z0-9_.-]*` + nameOfSecret + `[ \x00]+)(` + value + `)`), optionValue, hasOption},
+	{"secret value", hintName, regexp.MustCompile(`(?i)((?:^|[\s\x00"'=])--?` + shortName + `[ \x00]+)(` + value + `)`), optionValue, hasOption},
+	{"secret value", hintProgram, regexp.MustCompile(`(?i)(\bsshpass -p ?|\b(?:mysql|mariadb)(?:dump|admin|import|check|show)?\b.* -p|\blftp\b.* (?:-u ?|--user[ =])[^\s,]+,)(` + value + `)`), optionValue, nil},
+	{"secret value", hintSaid, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token)(?: for [\w@.-]+)? (?:(?:was |has been )?(?:set|reset|changed) to|is|was) )(` + value + `)`), sentenceValue, nil},
+	{"secret value", hintSaid, regexp.MustCompile(`(?i)(\b(?:password|passphrase|passcode|secret|token) )("[^"]+"|'[^']+')`), nil, nil},
+	{"secret value", hintSaid, regexp.MustCompile(`(?i)(\b(?:key|secret|token) )([0-9a-f]{32,})\b`), nil, nil},
+	{"secret value", hintLogin, regexp.MustCompile(`(?i)(\b(?:requirepass|masterauth|login \S+ password) +)(` + value + `)`), nil, nil},
+	{"secret value", hintName, regexp.MustCompile(`(?i)(<[\w-]*(?:password|passwd|secret|token)[\w-]*>)([^<]+)(</)`), nil, hasTag},
+	{"secret value", hintIdentified, regexp.MustCompile(`(?i)(\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?)(` + value + `)`), nil, nil},
+}
+
+func hasAssignment(line string) bool { return strings.ContainsAny(line, "=:") }
+
+func hasTag(line string) bool { return strings.Contains(line, "</") }
+
+// hasOption reports whether a word begins with a dash: of the lines of PAM's files, which are full of passwords and tokens, none does.
+func hasOption(line string) bool {
+	for i := 0; i < len(line); i++ {
+		if line[i] == '-' && (i == 0 || strings.IndexByte(" \t\n\f\r\x00\"'=", line[i-1]) >= 0) {
+			return true
+		}
+	}
+	return false
 }
 
 // keepMarked leaves alone what is redacted already.
