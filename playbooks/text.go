@@ -26,6 +26,12 @@ type rawPiece struct {
 // readText splits a text; nil if it cannot be, which is then recorded.
 func readText(n *node) *rawText {
 	t, ok := &rawText{in: n}, true
+	if !strings.ContainsAny(n.text, "{}") {
+		if n.text != "" {
+			t.pieces = []rawPiece{{words: n.text}}
+		}
+		return t
+	}
 	runes := []rune(n.text)
 	var words strings.Builder
 	flush := func() {
@@ -110,6 +116,7 @@ func (c *compiler) template(t *rawText) template {
 	if t == nil {
 		return out
 	}
+	out.pieces = make([]piece, 0, len(t.pieces))
 	for _, p := range t.pieces {
 		if p.expr == nil {
 			out.pieces = append(out.pieces, piece{words: p.words})
