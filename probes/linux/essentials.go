@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,7 +20,7 @@ var Essentials = probes.Define(probes.Probe[host.Host]{
 	Doc: `What every program takes for granted
 
 Looks at the device nodes that everybody uses (/dev/null and its like), the directories that all share (/, /tmp, /var/tmp, /dev/shm), the
-dynamic loader, and the attributes that keep even root from changing the account files (chattr(1)). Costs 0.1 ms.`,
+dynamic loader, sshd's program, and the attributes that keep even root from changing the account files (chattr(1)). Costs 0.1 ms.`,
 	Every: 5 * time.Minute,
 }, essentials)
 
@@ -27,6 +28,7 @@ type essentialsFacts struct {
 	Devices     []deviceNode     `fact:"devices" doc:"/dev/null, zero, full, random, urandom, tty"`
 	Directories []sharedDir      `fact:"directories" doc:"/, /tmp, /var/tmp and /dev/shm, those of them that exist"`
 	Loaders     []loaderFile     `fact:"loaders" doc:"The dynamic loaders that this distribution has or ought to have"`
+	SSHD        probes.Opt[bool] `fact:"sshd_missing" doc:"An SSH server is enabled and its program is not there; absent where none is enabled"`
 	Attributes  []fileAttributes `fact:"attributes" doc:"Account files and root's keys: whether they may be changed at all"`
 }
 
@@ -72,10 +74,34 @@ func essentials(_ context.Context, h host.Host) (essentialsFacts, error) {
 		}
 	}
 	f.loaders(h)
+	f.SSHD = sshdMissing(h)
 	for _, name := range []string{"/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/root/.ssh", "/root/.ssh/authorized_keys"} {
 		f.attributes(h, name)
 	}
 	return f, nil
+}
+
+// sshdMissing looks for the program that the enabled unit of the SSH server starts. What a drop-in makes of that is not followed.
+func sshdMissing(h host.Files) probes.Opt[bool] {
+	for _, unit := range []string{"ssh.service", "sshd.service"} {
+		text, err := h.ReadFile("/etc/systemd/system/multi-user.target.wants/" + unit)
+		if err != nil || isThere(h, "/etc/systemd/system/"+unit+".d") {
+			continue // not enabled, or its package is gone and has left the link
+		}
+		for line := range strings.Lines(string(text)) {
+			command, ok := strings.CutPrefix(strings.TrimSpace(line), "ExecStart=")
+			words := strings.Fields(strings.TrimLeft(command, "-@:+!"))
+			if !ok || len(words) == 0 || !strings.HasPrefix(words[0], "/") {
+				continue
+			}
+			there, known := exists(h, words[0]).Get()
+			if !known {
+				return probes.Unread[bool]("looking for " + words[0])
+			}
+			return probes.Some(!there)
+		}
+	}
+	return probes.None[bool]()
 }
 
 // device looks at a node. A file in the place of /dev/null is what `mv x /dev/null` as root leaves; /dev/full is missing in some containers.

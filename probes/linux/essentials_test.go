@@ -5,6 +5,7 @@ import "testing"
 func TestEssentials(t *testing.T) {
 	const fine = "-- /dev/null 020666 --\n-- /dev/zero 020666 --\n-- /dev/random 020444 --\n-- /dev/urandom 020666 --\n-- /tmp/ 01777 --\n"
 	const plain = "-- attributes /etc/passwd --\n{}\n-- attributes /etc/shadow --\n{}\n"
+	const sshUnit = "-- /etc/systemd/system/multi-user.target.wants/sshd.service --\n[Service]\n"
 	for _, c := range []struct {
 		name, capture string
 		want          map[string]string
@@ -21,6 +22,10 @@ func TestEssentials(t *testing.T) {
 		{"attributes", fine + "-- attributes /etc/shadow --\n{\"immutable\": true}\n-- attributes /etc/passwd --\n!unsupported\n-- attributes /etc/group --\n!permission\n", map[string]string{
 			"attributes[/etc/shadow].immutable": "true", "attributes[/etc/passwd].immutable": "null", "attributes[/etc/group].immutable": `{"unreadable":"attributes /etc/group: permission denied"}`,
 		}},
+		{"sshd is gone", fine + sshUnit + "ExecStartPre=/usr/sbin/sshd -t\nExecStart=-/usr/sbin/sshd -D $SSHD_OPTS\n", map[string]string{"sshd_missing": "true"}},
+		{"sshd is there", fine + sshUnit + "ExecStart=/usr/local/sbin/sshd -D\n-- /usr/local/sbin/sshd 0755 --\n", map[string]string{"sshd_missing": "false"}},
+		{"the package of sshd is gone", fine + "-- /etc/systemd/system/multi-user.target.wants/ssh.service -> /lib/systemd/system/ssh.service --\n", map[string]string{"sshd_missing": "null"}},
+		{"a drop-in may start another", fine + sshUnit + "ExecStart=/usr/sbin/sshd\n-- /etc/systemd/system/sshd.service.d/o.conf --\n", map[string]string{"sshd_missing": "null"}},
 		{"a loader that is gone", fine + "-- /usr/lib/x86_64-linux-gnu/libc.so.6 --\n", map[string]string{"loaders[/lib64/ld-linux-x86-64.so.2].exists": "false"}},
 		{"a loader", fine + "-- /usr/lib/x86_64-linux-gnu/libc.so.6 --\n-- /lib64/ld-linux-x86-64.so.2 --\n", map[string]string{"loaders[/lib64/ld-linux-x86-64.so.2].exists": "true"}},
 	} {

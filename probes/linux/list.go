@@ -16,6 +16,7 @@ func Probes() []probes.Probe[host.Host] {
 		Certificates,
 		Cgroups,
 		Changes,
+		CloudInit,
 		Conntrack,
 		CPU,
 		Daemons,

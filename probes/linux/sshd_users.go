@@ -29,6 +29,7 @@ type sshUser struct {
 	Usable    probes.Opt[int] `fact:"keys_accepted" unit:"count" doc:"Of these, keys of a kind that sshd accepts (PubkeyAcceptedAlgorithms, RequiredRSASize)"`
 	Refusals  []string        `fact:"keys_refused" doc:"The kinds of the others: ssh-dss, or ssh-rsa of 1024 bits"`
 	Malformed []string        `fact:"malformed" doc:"Lines of these files that hold no key, as FILE:LINE"`
+	Dumped    []string        `fact:"keys_dumped" doc:"Of these files, those that a Redis server wrote as its data: how whoever reaches it without a password lets himself in"`
 	Forced    int             `fact:"keys_forced" unit:"count" doc:"Keys that run one command only (command=)"`
 	Files     []string        `fact:"keys_files" doc:"Where sshd looks for its keys"`
 	Unused    []string        `fact:"keys_unused" doc:"~/.ssh/authorized_keys or authorized_keys2, if keys are there and sshd does not look there"`
@@ -226,6 +227,9 @@ func (u *sshUser) keys(h host.Files, conf map[string][]string, user []string, gr
 				unread = err.Error()
 			}
 			continue
+		}
+		if strings.HasPrefix(string(b), "REDIS00") { // an RDB file's magic and version, rdb.c
+			u.Dumped = append(u.Dumped, file)
 		}
 		counted.read(file, string(b))
 		if strict && u.Untrusted == "" {

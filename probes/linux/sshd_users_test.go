@@ -47,6 +47,9 @@ func TestSshdUsers(t *testing.T) {
 		{"lines that are no keys", base + sshdT("") + keys("ssh-ed25519\nAAAAC3Nza\n"+strings.Replace(ed, " ", "\n", 1)+"\n"+ed[:40]+" me\n\n#\nssh-ed25519 <redacted SHA256:abc> me\n"), map[string]string{
 			"users[deploy].keys": "1", "users[deploy].malformed": `["/home/deploy/.ssh/authorized_keys:1","/home/deploy/.ssh/authorized_keys:2","/home/deploy/.ssh/authorized_keys:3","/home/deploy/.ssh/authorized_keys:4","/home/deploy/.ssh/authorized_keys:5"]`,
 		}},
+		{"keys that a Redis server wrote", base + sshdT("") + "-- /home/deploy/.ssh/authorized_keys 0600 1000:1000 [quoted] --\n" + quote("REDIS0011\xfa\x00\n\n"+ed+"\n\n\xff"), map[string]string{
+			"users[deploy].keys": "1", "users[deploy].keys_dumped": `["/home/deploy/.ssh/authorized_keys"]`, "users[root].keys_dumped": "[]",
+		}},
 		{"elsewhere", base + "-- $ sshd -T --\n" + strings.Replace(conf, ".ssh/authorized_keys .ssh/authorized_keys2", "/etc/ssh/keys/%u", 1) + keys(ed+"\n"), map[string]string{
 			"users[deploy].keys": "0", "users[deploy].keys_files": `["/etc/ssh/keys/deploy"]`, "users[deploy].keys_unused": `["/home/deploy/.ssh/authorized_keys"]`, "users[root].keys_unused": "[]",
 		}},

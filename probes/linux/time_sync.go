@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ var TimeSync = probes.Define(probes.Probe[host.Host]{
 	Doc: `Time synchronisation
 
 Asks the kernel (adjtimex) whether anything disciplines its clock, looks which time daemons are there, and asks chronyd with two runs of
-chronyc if it runs (5 ms each). Reads the clock sources in /sys/devices/system/clocksource and /etc/adjtime. In a container the kernel's
+chronyc if it runs (5 ms each). Reads the clock sources in /sys/devices/system/clocksource, /etc/adjtime and the time zone's files. In a container the kernel's
 clock is the machine's, and it is the machine that keeps it. How far the clock is off is what ntp_offset measures.`,
 	Every: time.Minute,
 }, timeSync)
@@ -37,25 +38,32 @@ type timeSyncFacts struct {
 	Offset       probes.Opt[time.Duration] `fact:"offset" doc:"How far chronyd thinks the clock is off now, without its sign"`
 	ClockSource  string                    `fact:"clocksource" doc:"The kernel's clock source: kvm-clock, tsc; empty where /sys does not say"`
 	Available    []string                  `fact:"clocksources" doc:"Clock sources that the kernel could use"`
+	Zone         probes.Opt[string]        `fact:"zone" doc:"The time zone that /etc/localtime leads to: Asia/Shanghai; absent where it is no link"`
+	ZoneNamed    probes.Opt[string]        `fact:"zone_named" doc:"The one that /etc/timezone names, which Debian's family has and some programs go by; absent without it"`
+	ZonesApart   probes.Opt[time.Duration] `fact:"zones_apart" doc:"How far the two are from each other, now or half a year later, whichever is more; absent where one is missing or unknown"`
 	RTCLocal     probes.Opt[bool]          `fact:"rtc_local" doc:"The hardware clock is kept in local time, which jumps with summer time; /etc/adjtime, absent without it"`
 }
 
 type timeDaemon struct {
-	Name    string `fact:"name,key" doc:"chronyd, systemd-timesyncd or ntpd"`
+	Name    string `fact:"name,key" doc:"chronyd, systemd-timesyncd, ntpd, openntpd or ntpd-rs"`
 	Running bool   `fact:"running" doc:"It runs"`
 }
 
-// timeDaemons says where each daemon is installed and what is there only while it runs: a file with its process id, or, as
-// systemd-timesyncd has none, its runtime directory (RuntimeDirectory= of its unit).
+// timeDaemons says where each daemon is installed and what is there only while it runs: a file with its process id, or, for those
+// that have none, the runtime directory (RuntimeDirectory=) or the control group of its unit.
 var timeDaemons = []struct {
 	name, comm string
 	programs   []string
 	pidfiles   []string
-	runtime    string
+	runtime    []string
 }{
-	{"chronyd", "chronyd", []string{"/usr/sbin/chronyd", "/usr/bin/chronyd"}, []string{"/run/chrony/chronyd.pid", "/run/chronyd.pid", "/var/run/chronyd.pid"}, ""},
-	{"systemd-timesyncd", "", []string{"/usr/lib/systemd/systemd-timesyncd", "/lib/systemd/systemd-timesyncd"}, nil, "/run/systemd/timesync"},
-	{"ntpd", "ntpd", []string{"/usr/sbin/ntpd", "/usr/bin/ntpd"}, []string{"/run/ntpd.pid", "/var/run/ntpd.pid"}, ""},
+	{"chronyd", "chronyd", []string{"/usr/sbin/chronyd", "/usr/bin/chronyd"}, []string{"/run/chrony/chronyd.pid", "/run/chronyd.pid", "/var/run/chronyd.pid"}, nil},
+	{"systemd-timesyncd", "", []string{"/usr/lib/systemd/systemd-timesyncd", "/lib/systemd/systemd-timesyncd"}, nil, []string{"/run/systemd/timesync"}},
+	{"ntpd", "ntpd", []string{"/usr/sbin/ntpd", "/usr/bin/ntpd"}, []string{"/run/ntpd.pid", "/var/run/ntpd.pid"}, nil},
+	{"openntpd", "", []string{"/usr/sbin/ntpctl", "/usr/bin/ntpctl"}, nil, []string{
+		"/sys/fs/cgroup/system.slice/openntpd.service", "/sys/fs/cgroup/systemd/system.slice/openntpd.service",
+	}},
+	{"ntpd-rs", "", []string{"/usr/bin/ntp-daemon", "/usr/local/bin/ntp-daemon"}, nil, []string{"/run/ntpd-rs"}},
 }
 
 func timeSync(ctx context.Context, h host.Host) (timeSyncFacts, error) {
@@ -73,7 +81,7 @@ func timeSync(ctx context.Context, h host.Host) (timeSyncFacts, error) {
 		if !installed {
 			continue
 		}
-		running := d.runtime != "" && isThere(h, d.runtime)
+		running := slices.ContainsFunc(d.runtime, func(name string) bool { return isThere(h, name) })
 		for _, file := range d.pidfiles {
 			running = running || pidfileHolds(h, file, d.comm)
 		}
@@ -86,7 +94,44 @@ func timeSync(ctx context.Context, h host.Host) (timeSyncFacts, error) {
 		}
 	}
 	f.clockSource(h)
+	f.zones(h)
 	return f, f.adjtime(h)
+}
+
+// zones compares the two files that say where this host is. The C library reads /etc/localtime; Java's runtime on Debian, tzlocal for Python and
+// others go by the name in /etc/timezone.
+func (f *timeSyncFacts) zones(h host.Host) {
+	const zoneinfo = "/usr/share/zoneinfo/"
+	if target, err := h.Readlink("/etc/localtime"); err == nil {
+		if _, name, ok := strings.Cut(target, "/zoneinfo/"); ok {
+			f.Zone = probes.Some(name)
+		}
+	}
+	f.ZoneNamed = optionalLine(h, "/etc/timezone")
+	name, ok := f.ZoneNamed.Get()
+	if !ok || strings.Contains(name, "..") {
+		return
+	}
+	here, err1 := readZone(h, "/etc/localtime")
+	named, err2 := readZone(h, zoneinfo+name)
+	if err1 != nil || err2 != nil {
+		return // what a program makes of a zone that is not there is up to it
+	}
+	apart := 0
+	for _, at := range []time.Time{h.Now(), h.Now().AddDate(0, 6, 0)} {
+		_, a := at.In(here).Zone()
+		_, b := at.In(named).Zone()
+		apart = max(apart, a-b, b-a)
+	}
+	f.ZonesApart = probes.Some(time.Duration(apart) * time.Second)
+}
+
+func readZone(h host.Files, file string) (*time.Location, error) {
+	b, err := h.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return time.LoadLocationFromTZData(file, b)
 }
 
 func isThere(h host.Files, name string) bool {

@@ -1,6 +1,10 @@
 package linux
 
-import "testing"
+import (
+	"encoding/binary"
+	"strings"
+	"testing"
+)
 
 func TestTimeSync(t *testing.T) {
 	const synced = "-- clock --\n{\"synchronised\":true,\"max_error\":22000000}\n"
@@ -21,6 +25,15 @@ func TestTimeSync(t *testing.T) {
 				"offset": `"123.456µs"`, "clocksource": `"kvm-clock"`, "clocksources": `["kvm-clock","tsc","acpi_pm"]`, "rtc_local": "false",
 			},
 		},
+		{"ntpd-rs runs, openntpd does not", synced + "-- /usr/bin/ntp-daemon 0755 --\n-- /run/ntpd-rs/ --\n-- /usr/sbin/ntpctl 0755 --\n", map[string]string{
+			"daemons[ntpd-rs].running": "true", "daemons[openntpd].running": "false", "running": "1", "zone": "null", "zones_apart": "null",
+		}},
+		{"two time zones", synced + "-- /etc/localtime -> ../usr/share/zoneinfo/Asia/Shanghai --\n-- /etc/timezone --\nEtc/UTC\n" + fixedZone(t, "Asia/Shanghai", "CST", 8*3600) + fixedZone(t, "Etc/UTC", "UTC", 0), map[string]string{
+			"zone": `"Asia/Shanghai"`, "zone_named": `"Etc/UTC"`, "zones_apart": `"8h0m0s"`,
+		}},
+		{"two names of one zone", synced + "-- /etc/localtime -> /usr/share/zoneinfo/PRC --\n-- /etc/timezone --\nAsia/Shanghai\n" + fixedZone(t, "Asia/Shanghai", "CST", 8*3600) + fixedZone(t, "PRC", "CST", 8*3600), map[string]string{"zones_apart": `"0s"`}},
+		{"a zone that is not there", synced + "-- /etc/localtime -> /usr/share/zoneinfo/PRC --\n-- /etc/timezone --\nMars/Phobos\n" + fixedZone(t, "PRC", "CST", 8*3600), map[string]string{"zone_named": `"Mars/Phobos"`, "zones_apart": "null"}},
+		{"a zone's file cut short", synced + "-- /etc/localtime [quoted] --\n\"TZif2\"\n-- /etc/timezone --\nPRC\n" + fixedZone(t, "PRC", "CST", 8*3600), map[string]string{"zones_apart": "null"}},
 		{
 			name:    "chronyd knows better than the kernel of a container",
 			capture: synced + chrony + "-- $ chronyc -n -c sources --\n-- $ chronyc -n -c tracking --\n00000000,,0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,1.0,0.0,Not synchronised\n",
@@ -44,4 +57,17 @@ func TestTimeSync(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) { wantFacts(t, TimeSync, observe(t, TimeSync, c.capture), c.want) })
 	}
+}
+
+// fixedZone is the file of a zone without summer time: tzfile(5), version 1.
+func fixedZone(t *testing.T, name, abbreviation string, offset int32) string {
+	t.Helper()
+	b := []byte("TZif" + strings.Repeat("\x00", 16))
+	for _, count := range []uint32{0, 0, 0, 0, 1, uint32(len(abbreviation) + 1)} { // isutc, isstd, leap, transitions, types, characters
+		b = binary.BigEndian.AppendUint32(b, count)
+	}
+	b = binary.BigEndian.AppendUint32(b, uint32(offset))
+	b = append(b, 0, 0)
+	b = append(b, abbreviation+"\x00"...)
+	return "-- /usr/share/zoneinfo/" + name + " [quoted] --\n" + quote(string(b))
 }

@@ -14,6 +14,7 @@ func Probes() []probes.Probe[host.Host] {
 		Metadata,
 		Names,
 		NTPOffset,
+		PackageMirror,
 		PathMTU,
 		Paths,
 		Resolvers,

@@ -1,0 +1,180 @@
+package linux
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// CloudInit reads whether what the cloud asks of a host at its start is done.
+var CloudInit = probes.Define(probes.Probe[host.Host]{
+	Name: "cloud_init",
+	Doc: `cloud-init
+
+Looks whether cloud-init is off, and by what; reads what it noted of this boot (result.json and status.json in /run/cloud-init), its configuration's
+links, and, where status.json has no warnings yet (before 23.4), the last 256 KiB of its log for user data of which it does not know the kind. User data itself is
+never read, for it may hold secrets. Nothing is run. Costs 0.2 ms, with the log 0.5 ms.
+https://docs.cloud-init.io/en/latest/howto/disable_cloud_init.html`,
+	Every: 5 * time.Minute,
+}, cloudInit)
+
+type cloudInitFacts struct {
+	Off        probes.Opt[string]        `fact:"off" doc:"What keeps it from running: /etc/cloud/cloud-init.disabled, the kernel's command line, a masked unit, or units that are not enabled; absent if nothing does"`
+	Finished   probes.Opt[bool]          `fact:"finished" doc:"It ran to its end since this boot; /run/cloud-init/result.json"`
+	Datasource probes.Opt[string]        `fact:"datasource" doc:"Where it got this boot's data: DataSourceAliYun; DataSourceNone if it found nobody to ask. Absent until it has finished"`
+	Errors     []string                  `fact:"errors" doc:"What failed in this boot, in its words; at most five"`
+	Failed     int                       `fact:"failed" unit:"count" doc:"How much failed in this boot"`
+	Links      []string                  `fact:"broken_links" doc:"Links in /etc/cloud and /etc/cloud/cloud.cfg.d that lead nowhere"`
+	Ignored    probes.Opt[bool]          `fact:"user_data_ignored" doc:"The user data does not begin with a line that says what it is (#!, #cloud-config, …), and was not run; absent until it has finished"`
+	Age        probes.Opt[time.Duration] `fact:"instance_age" doc:"Time since it first met this instance; absent if it never did"`
+}
+
+const cloudInitLogTail = 256 << 10
+
+func cloudInit(_ context.Context, h host.Host) (cloudInitFacts, error) {
+	f := cloudInitFacts{Errors: []string{}, Links: []string{}}
+	installed := false
+	for _, name := range []string{"/usr/bin/cloud-init", "/bin/cloud-init", "/usr/local/bin/cloud-init"} {
+		there, known := exists(h, name).Get()
+		if installed = there || !known; installed {
+			break
+		}
+	}
+	if !installed {
+		return f, probes.NoData("cloud-init is not installed")
+	}
+	f.Off = cloudInitOff(h)
+	for _, dir := range []string{"/etc/cloud", "/etc/cloud/cloud.cfg.d"} {
+		if err := f.links(h, dir); err != nil {
+			return f, err
+		}
+	}
+	if fi, err := h.Stat("/var/lib/cloud/data/instance-id"); err == nil {
+		f.Age = probes.Some(max(0, h.Now().Sub(fi.ModTime)))
+	}
+	return f, f.boot(h)
+}
+
+// cloudInitOff follows what its systemd generator does: the command line comes first, then the file. Without the generator its
+// services are enabled or masked like others.
+func cloudInitOff(h host.Files) probes.Opt[string] {
+	cmdline, _ := h.ReadFile("/proc/cmdline")
+	words := strings.Fields(string(cmdline))
+	switch {
+	case slices.Contains(words, "cloud-init=disabled"):
+		return probes.Some("cloud-init=disabled on the kernel's command line")
+	case !slices.Contains(words, "cloud-init=enabled") && isThere(h, "/etc/cloud/cloud-init.disabled"):
+		return probes.Some("/etc/cloud/cloud-init.disabled")
+	case !isThere(h, "/run/systemd/system"):
+		return probes.None[string]()
+	}
+	for _, unit := range []string{"cloud-init.target", "cloud-init.service", "cloud-init-main.service", "cloud-init-local.service", "cloud-config.service", "cloud-final.service"} {
+		if target, err := h.Readlink("/etc/systemd/system/" + unit); err == nil && target == "/dev/null" {
+			return probes.Some(unit + " is masked")
+		}
+	}
+	for _, dir := range []string{"/etc/systemd/system/", "/run/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/"} {
+		for _, by := range []string{"cloud-init.target.wants", "multi-user.target.wants", "cloud-config.target.wants"} {
+			entries, err := h.ReadDir(dir + by)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return probes.Unread[string](err.Error())
+			}
+			if slices.ContainsFunc(entries, func(e host.DirEntry) bool {
+				return strings.HasPrefix(e.Name, "cloud-") && strings.HasSuffix(e.Name, ".service")
+			}) {
+				return probes.None[string]()
+			}
+		}
+	}
+	return probes.Some("its units are not enabled")
+}
+
+func (f *cloudInitFacts) links(h host.Files, dir string) error {
+	entries, err := h.ReadDir(dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	for _, e := range entries {
+		if e.Type&fs.ModeSymlink == 0 {
+			continue
+		}
+		if there, known := exists(h, path.Join(dir, e.Name)).Get(); known && !there {
+			f.Links = append(f.Links, path.Join(dir, e.Name))
+		}
+	}
+	return nil
+}
+
+// boot reads what it noted of this boot. status.json is written while it runs and has what failed in which stage; result.json comes last.
+func (f *cloudInitFacts) boot(h host.Files) error {
+	var result struct {
+		V1 struct {
+			Datasource string   `json:"datasource"`
+			Errors     []string `json:"errors"`
+		} `json:"v1"`
+	}
+	const resultFile = "/run/cloud-init/result.json"
+	b, err := h.ReadFile(resultFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		f.Finished = probes.Some(false)
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &result)
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", resultFile, err)
+	}
+	f.Finished = probes.Some(true)
+	// "DataSourceNoCloud [seed=/var/lib/cloud/seed/nocloud][dsmode=net]": the name alone.
+	source, _, _ := strings.Cut(result.V1.Datasource, " ")
+	f.Datasource = probes.Some(source)
+	f.Failed = len(result.V1.Errors)
+	for _, line := range result.V1.Errors[:min(f.Failed, 5)] {
+		f.Errors = append(f.Errors, redactLine(line))
+	}
+	f.Ignored, err = userDataIgnored(h)
+	return err
+}
+
+// userDataUnknown is cloud-init's warning for user data of no known kind: walker_callback of cloudinit/handlers/__init__.py.
+const userDataUnknown = "Unhandled non-multipart (text/x-not-multipart) userdata"
+
+func userDataIgnored(h host.Files) (probes.Opt[bool], error) {
+	const statusFile = "/run/cloud-init/status.json"
+	b, err := h.ReadFile(statusFile)
+	if err == nil && strings.Contains(string(b), `"recoverable_errors"`) {
+		return probes.Some(strings.Contains(string(b), userDataUnknown)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return probes.None[bool](), fmt.Errorf("reading %s: %w", statusFile, err)
+	}
+	b, err = h.ReadTail("/var/log/cloud-init.log", cloudInitLogTail)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return probes.None[bool](), nil
+	case err != nil:
+		return probes.Unread[bool](err.Error()), nil
+	}
+	return probes.Some(lastRunSays(string(b), userDataUnknown)), nil
+}
+
+// lastRunSays reports whether a text is in the log since cloud-init last began.
+func lastRunSays(log, text string) bool {
+	if at := strings.LastIndex(log, "running 'init-local'"); at >= 0 {
+		log = log[at:]
+	}
+	return strings.Contains(log, text)
+}
