@@ -25,7 +25,7 @@ from the ingress hook to the input hook, as the kernel would: sets, maps, jumps,
 a client on the Internet; if that one is blocked, also for clients of private networks, of the host's own networks and of up to 64 addresses
 that rules name, on every interface that leads out. Costs a run of nft (5 ms), and of iptables-save where rules need it. Ports that only
 loopback can reach are left out. The other way, it walks root's questions to the name servers, and what a host asks for besides, through the
-output and postrouting hooks, and the answer back in. It does not see eBPF and tc filters, ipset contents, or the cloud's security group.`,
+output and postrouting hooks, and the answer back in; and what containers on a bridge ask of others through the forward hook. It does not see eBPF and tc filters, ipset contents, or the cloud's security group.`,
 	Needs: probes.Root,
 	Every: time.Minute,
 }, firewall)
@@ -35,6 +35,7 @@ type firewallFacts struct {
 	Rules      int                         `fact:"rules" unit:"count" doc:"Rules in all tables"`
 	Masquerade bool                        `fact:"masquerade" doc:"Some rule hides other hosts, such as containers, behind an address of this one: masquerade or snat"`
 	Listeners  probes.Cut[firewallVerdict] `fact:"listeners" doc:"Listening ports of addresses that others can reach"`
+	Bridges    []bridgeVerdict             `fact:"bridges" doc:"Bridges with an IPv4 network and something on it, such as containers: may those reach others?"`
 	Outgoing   []outgoingVerdict           `fact:"outgoing" doc:"What this host asks of others: its name servers, the cloud's metadata, and a time and a web server on the Internet"`
 }
 
@@ -91,6 +92,9 @@ func firewall(ctx context.Context, h host.Host) (firewallFacts, error) {
 	f := firewallFacts{FrontEnd: frontEnd, Rules: rules.rules, Masquerade: rules.masquerades}
 	fuel := ruleFuel
 	if f.Outgoing, err = judgeOutgoing(ctx, h, rules, served, &fuel); err != nil {
+		return firewallFacts{}, err
+	}
+	if f.Bridges, err = judgeBridges(ctx, h, rules, &fuel); err != nil {
 		return firewallFacts{}, err
 	}
 	for i, s := range sockets {
@@ -383,7 +387,9 @@ func (r *ruleset) replaceTables(ctx context.Context, h host.Host, family string,
 			r.rules -= len(c.rules)
 		}
 	}
-	r.base = slices.DeleteFunc(r.base, func(c *chain) bool { return c.family == family && which(c.table) })
+	for _, chains := range []*[]*chain{&r.base, &r.out, &r.through} {
+		*chains = slices.DeleteFunc(*chains, func(c *chain) bool { return c.family == family && which(c.table) })
+	}
 	return r.addIptables(data, family, "", which)
 }
 

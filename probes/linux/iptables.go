@@ -19,7 +19,8 @@ var iptablesHooks = map[string]struct {
 	"raw PREROUTING": {"prerouting", -300}, "mangle PREROUTING": {"prerouting", -150}, "nat PREROUTING": {"prerouting", -100},
 	"mangle INPUT": {"input", -150}, "filter INPUT": {"input", 0}, "security INPUT": {"input", 50}, "nat INPUT": {"input", 100},
 	"raw OUTPUT": {"output", -300}, "mangle OUTPUT": {"output", -150}, "nat OUTPUT": {"output", -100}, "filter OUTPUT": {"output", 0},
-	"security OUTPUT": {"output", 50}, "mangle POSTROUTING": {"postrouting", -150},
+	"security OUTPUT": {"output", 50}, "mangle POSTROUTING": {"postrouting", -150}, "nat POSTROUTING": {"postrouting", 100},
+	"mangle FORWARD": {"forward", -150}, "filter FORWARD": {"forward", 0}, "security FORWARD": {"forward", 50},
 }
 
 // addIptables adds the tables of a dump that want names, or all of them. prefix keeps the tables of the two back ends apart.
@@ -232,7 +233,7 @@ func iptablesTest(o *option) func(*packet) tri {
 		return func(p *packet) tri { return inNetwork(p.dst, o.arg(0)) }
 	case "-i":
 		return func(p *packet) tri {
-			if prefix, ok := strings.CutSuffix(o.arg(0), "+"); ok && !p.leaves() {
+			if prefix, ok := strings.CutSuffix(o.arg(0), "+"); ok && !p.ours() {
 				return truth(strings.HasPrefix(p.iif, prefix))
 			}
 			return truth(p.iif == o.arg(0))
@@ -245,7 +246,7 @@ func iptablesTest(o *option) func(*packet) tri {
 			return truth(p.leaves() && p.oif == o.arg(0))
 		}
 	case "--uid-owner", "--gid-owner":
-		return func(p *packet) tri { return truth(p.leaves() && (o.arg(0) == "0" || o.arg(0) == "root")) }
+		return func(p *packet) tri { return truth(p.ours() && (o.arg(0) == "0" || o.arg(0) == "root")) }
 	case "-p":
 		return func(p *packet) tri {
 			return truth(o.arg(0) == p.proto() || o.arg(0) == "all" || o.arg(0) == map[string]string{"tcp": "6", "udp": "17"}[p.proto()])
@@ -278,7 +279,7 @@ func iptablesTest(o *option) func(*packet) tri {
 	case "--dst-type":
 		return func(p *packet) tri { return addressType(o.arg(0), !p.leaves()) }
 	case "--src-type":
-		return func(p *packet) tri { return addressType(o.arg(0), p.leaves()) }
+		return func(p *packet) tri { return addressType(o.arg(0), p.ours()) }
 	case "--pkt-type":
 		return fixed(truth(o.arg(0) == "unicast"))
 	case "--limit", "--hashlimit-upto", "--hashlimit", "--connlimit-upto": // an ordinary client is under the limit
@@ -390,8 +391,17 @@ func iptablesTarget(o *option, opts []option) step {
 	fixed := func(r result) step { return func(*packet) result { return r } }
 	name := o.arg(0)
 	switch name {
-	case "ACCEPT", "MASQUERADE", "SNAT":
+	case "ACCEPT":
 		return fixed(result{match: yes, end: accept})
+	case "MASQUERADE", "SNAT":
+		return hide
+	case "NETMAP": // as it leaves, its source
+		return func(p *packet) result {
+			if p.leaves() {
+				return hide(p)
+			}
+			return result{match: yes, end: lost, why: "the target " + name}
+		}
 	case "DROP", "TARPIT", "STEAL":
 		return fixed(result{match: yes, end: drop})
 	case "REJECT":
@@ -410,7 +420,7 @@ func iptablesTarget(o *option, opts []option) step {
 		return func(p *packet) result { return setMark(p, opts) }
 	case "REDIRECT", "DNAT":
 		return func(p *packet) result { return iptablesTranslate(p, o, opts) }
-	case "NFQUEUE", "QUEUE", "TPROXY", "SYNPROXY", "NETMAP", "CLUSTERIP":
+	case "NFQUEUE", "QUEUE", "TPROXY", "SYNPROXY", "CLUSTERIP":
 		return fixed(result{match: yes, end: lost, why: "the target " + name})
 	}
 	if o.name == "-g" {

@@ -166,8 +166,8 @@ func (t nftTable) statement(e map[string]any) step {
 				return func(*packet) result { return result{match: yes, end: lost, why: text} }
 			}
 			return func(*packet) result { return result{match: maybe, why: text} }
-		case "masquerade", "snat": // the source is translated, and the packet goes on
-			return func(*packet) result { return result{match: yes, end: accept} }
+		case "masquerade", "snat":
+			return hide
 		default: // queue, tproxy, synproxy, fwd, flow, and what newer versions bring
 			return func(*packet) result { return result{match: yes, end: lost, why: text} }
 		}
@@ -300,6 +300,12 @@ func (p *packet) translated(to netip.Addr, port int, text string) result {
 		p.oif = "lo"
 	}
 	p.dst, p.dport, p.moved = to, port, true
+	return result{match: yes, end: accept}
+}
+
+// hide is source translation: the packet goes on under another name.
+func hide(p *packet) result {
+	p.hidden = true
 	return result{match: yes, end: accept}
 }
 
@@ -498,7 +504,7 @@ func (p *packet) meta(key string) (operand, tri) {
 	case "oif", "oifname":
 		return operand{names: []string{p.oif}, wild: true}, yes
 	case "skuid", "skgid": // an arriving packet has no socket yet
-		if !p.leaves() {
+		if !p.ours() {
 			return operand{}, no
 		}
 		return numberOperand(0, "root"), yes
@@ -556,15 +562,15 @@ func (p *packet) conntrack(key string) (operand, tri) {
 	}
 }
 
-// fib is a routing lookup: the packet is for this host, and its source can be reached by the way that it came.
+// fib is a routing lookup: an arriving packet is for this host, and its source can be reached by the way that it came.
 func (p *packet) fib(a map[string]any) (operand, tri) {
 	source := slices.Contains(asList(a["flags"]), any("saddr"))
 	switch a["result"] {
 	case "type":
-		if source != p.leaves() {
-			return operand{names: []string{"unicast"}}, yes
+		if source && p.ours() || !source && !p.leaves() {
+			return operand{names: []string{"local"}}, yes
 		}
-		return operand{names: []string{"local"}}, yes
+		return operand{names: []string{"unicast"}}, yes
 	case "oif", "oifname":
 		if source {
 			return operand{isNumber: true, number: 1, names: []string{p.iif}, wild: true}, yes

@@ -25,23 +25,28 @@ func truth(b bool) tri {
 	return no
 }
 
-// packet is the first packet of a new connection, or a datagram: one that arrives from outside, or one that root sends.
+// packet is the first packet of a new connection, or a datagram: one that arrives from outside, one that root sends, or one that is
+// forwarded from one interface to another.
 type packet struct {
 	v6, udp      bool
 	src, dst     netip.Addr
 	sport, dport int
-	iif          string
-	oif          string // the interface that it leaves by; empty for one that arrives
+	iif          string // the interface that it arrives by; empty for one that this host sends
+	oif          string // the interface that it leaves by; empty for one that is for this host
 	answer       bool   // it arrives as the answer to one that was sent
 
 	mark      uint32
 	markKnown bool
 	untracked bool // a notrack rule matched
 	moved     bool // its destination was translated
+	hidden    bool // its source was
 }
 
-// leaves reports whether this host sends the packet.
+// leaves reports whether the packet goes out, be it sent or forwarded.
 func (p *packet) leaves() bool { return p.oif != "" }
+
+// ours reports whether this host itself sends it.
+func (p *packet) ours() bool { return p.leaves() && p.iif == "" }
 
 // proto is the transport protocol's name.
 func (p *packet) proto() string {
@@ -124,10 +129,11 @@ const maxPeers = 64
 
 // ruleset is all chains of a host: base chains in the order in which a packet meets them.
 type ruleset struct {
-	base   []*chain          // of packets that arrive
-	out    []*chain          // of packets that this host sends
-	called map[string]*chain // by family, table and name
-	rules  int
+	base    []*chain          // of packets that arrive
+	out     []*chain          // of packets that this host sends
+	through []*chain          // of packets that it forwards
+	called  map[string]*chain // by family, table and name
+	rules   int
 	// masquerades: some rule translates the source of what passes through.
 	masquerades bool
 	peers       []netip.Addr // sources that rules name: one address of each
@@ -136,8 +142,9 @@ type ruleset struct {
 func chainKey(family, table, name string) string { return family + " " + table + " " + name }
 
 var (
-	hookOrder = []string{"ingress", "prerouting", "input"}
-	outOrder  = []string{"output", "postrouting"}
+	hookOrder    = []string{"ingress", "prerouting", "input"}
+	outOrder     = []string{"output", "postrouting"}
+	throughOrder = []string{"forward", "postrouting"} // what prerouting does is left out: it is seldom there to stop anything
 )
 
 func (r *ruleset) add(c *chain) {
@@ -151,11 +158,14 @@ func (r *ruleset) add(c *chain) {
 	if slices.Contains(outOrder, c.hook) {
 		r.out = append(r.out, c)
 	}
+	if slices.Contains(throughOrder, c.hook) {
+		r.through = append(r.through, c)
+	}
 }
 
 // sort puts the base chains in the order of the packet's path. Chains of one priority keep theirs.
 func (r *ruleset) sort() {
-	for hooks, chains := range map[*[]string][]*chain{&hookOrder: r.base, &outOrder: r.out} {
+	for hooks, chains := range map[*[]string][]*chain{&hookOrder: r.base, &outOrder: r.out, &throughOrder: r.through} {
 		slices.SortStableFunc(chains, func(a, b *chain) int {
 			return cmp.Or(cmp.Compare(slices.Index(*hooks, a.hook), slices.Index(*hooks, b.hook)), cmp.Compare(a.priority, b.priority))
 		})
@@ -170,6 +180,7 @@ type fate struct {
 	why     string         // unknown: the expression that it hangs on
 	to      netip.AddrPort // where it went, if its destination was translated
 	moved   *decision      // the rule that translated it
+	hidden  bool           // its source was translated
 }
 
 // byPolicy stands for a base chain's policy in the place of a rule.
@@ -198,8 +209,11 @@ func (r *ruleset) follow(p packet, fuel *int) fate {
 	blocked := map[end]decision{}
 	passed := decision{}
 	way := r.base
-	if p.leaves() {
+	switch {
+	case p.ours():
 		way = r.out
+	case p.leaves():
+		way = r.through
 	}
 	for _, c := range way {
 		if !c.sees(&w.packet) {
@@ -227,6 +241,7 @@ func (r *ruleset) follow(p packet, fuel *int) fate {
 
 func (w *walk) judge(blocked map[end]decision, passed decision, passes bool) fate {
 	f := w.verdict(blocked, passed, passes)
+	f.hidden = w.hidden
 	if w.mover != nil {
 		f.moved, f.to = w.mover, netip.AddrPortFrom(w.dst, uint16(w.dport))
 	}

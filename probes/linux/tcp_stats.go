@@ -28,6 +28,8 @@ type tcpStatsFacts struct {
 	OutSegs      probes.Opt[float64] `fact:"out_segs_per_s" unit:"1/s" doc:"TCP segments sent, without retransmitted ones; OutSegs. Absent, as all rates, until there are two samples"`
 	Retrans      probes.Opt[float64] `fact:"retrans_per_s" unit:"1/s" doc:"TCP segments sent again; RetransSegs"`
 	RetransPct   probes.Opt[float64] `fact:"retrans_pct" unit:"%" doc:"retrans_per_s, as part of out_segs_per_s; absent while nothing is sent"`
+	InSegs       probes.Opt[float64] `fact:"in_segs_per_s" unit:"1/s" doc:"TCP segments received, damaged ones among them; InSegs"`
+	HostQueue    probes.Opt[float64] `fact:"host_queue_retrans_per_s" unit:"1/s" doc:"TCP segments that were to be sent again and were not, since they still waited in this host's own queues; TCPSpuriousRtxHostQueues, absent before Linux 3.16"`
 	SynRetrans   probes.Opt[float64] `fact:"syn_retrans_per_s" unit:"1/s" doc:"Of these, first segments of connections; TCPSynRetrans"`
 	Timeouts     probes.Opt[float64] `fact:"timeouts_per_s" unit:"1/s" doc:"Retransmission timers that ran out; TCPTimeouts"`
 	InErrs       probes.Opt[float64] `fact:"in_errors_per_s" unit:"1/s" doc:"TCP segments received in error; InErrs"`
@@ -46,8 +48,10 @@ type tcpStatsFacts struct {
 	Backlog         probes.Opt[float64] `fact:"backlog_drops_per_s" unit:"1/s" doc:"Segments dropped because the socket was busy and its backlog full; TCPBacklogDrop"`
 	Pruned          probes.Opt[float64] `fact:"prunes_per_s" unit:"1/s" doc:"Times that a full receive buffer was compacted; PruneCalled"`
 	RcvPruned       probes.Opt[float64] `fact:"receive_drops_per_s" unit:"1/s" doc:"Segments dropped because a receive buffer was full; RcvPruned and TCPRcvQDrop"`
+	OfoPruned       probes.Opt[float64] `fact:"out_of_order_prunes_per_s" unit:"1/s" doc:"Times that data which had come too early was thrown away for want of room; OfoPruned"`
 	ZeroWindow      probes.Opt[float64] `fact:"zero_window_drops_per_s" unit:"1/s" doc:"Segments dropped because the window was closed; TCPZeroWindowDrop"`
 	Memory          probes.Opt[float64] `fact:"memory_pressures_per_s" unit:"1/s" doc:"Times that TCP came under memory pressure; TCPMemoryPressures"`
+	ReserveDrops    probes.Opt[float64] `fact:"memory_reserve_drops_per_s" unit:"1/s" doc:"Packets dropped since they lay in the memory that is kept for emergencies; PFMemallocDrop, absent before Linux 4.3"`
 	AbortOnMemory   probes.Opt[float64] `fact:"aborts_on_memory_per_s" unit:"1/s" doc:"Connections cut for want of memory or too many orphans; TCPAbortOnMemory"`
 	PAWS            probes.Opt[float64] `fact:"paws_drops_per_s" unit:"1/s" doc:"Segments dropped for an old timestamp; PAWSEstab and PAWSActive"`
 	PAWSPassive     probes.Opt[float64] `fact:"paws_passive_per_s" unit:"1/s" doc:"SYNs dropped for an old timestamp, as tcp_tw_recycle does to clients behind NAT; PAWSPassive, absent since Linux 4.12"`
@@ -56,6 +60,9 @@ type tcpStatsFacts struct {
 	UDPIn        probes.Opt[float64] `fact:"udp_in_per_s" unit:"1/s" doc:"Datagrams delivered, IPv4 and IPv6; InDatagrams"`
 	UDPRcvbuf    probes.Opt[float64] `fact:"udp_receive_buffer_errors_per_s" unit:"1/s" doc:"Datagrams dropped because the socket's receive buffer was full, IPv4 and IPv6; RcvbufErrors"`
 	UDPRcvbufPct probes.Opt[float64] `fact:"udp_receive_buffer_errors_pct" unit:"%" doc:"These, as part of all that were to be delivered"`
+	UDPOut       probes.Opt[float64] `fact:"udp_out_per_s" unit:"1/s" doc:"Datagrams sent, IPv4 and IPv6; OutDatagrams"`
+	UDPChecksum  probes.Opt[float64] `fact:"udp_checksum_errors_per_s" unit:"1/s" doc:"Datagrams with a wrong checksum, IPv4 and IPv6; InCsumErrors, absent before Linux 3.10"`
+	UDPMemory    probes.Opt[float64] `fact:"udp_memory_errors_per_s" unit:"1/s" doc:"Datagrams dropped since all of UDP had its memory, IPv4 and IPv6; MemErrors, absent before Linux 5.12"`
 	UDPSndbuf    probes.Opt[float64] `fact:"udp_send_buffer_errors_per_s" unit:"1/s" doc:"Datagrams not sent for want of room in a buffer, IPv4 and IPv6; SndbufErrors"`
 	UDPNoPort    probes.Opt[float64] `fact:"udp_no_port_per_s" unit:"1/s" doc:"Datagrams to ports that nobody serves, IPv4 and IPv6; NoPorts"`
 
@@ -178,6 +185,7 @@ func tcpStats(cur netCounters, prev *netCounters, dt time.Duration) (tcpStatsFac
 			f.RetransPct = probes.Some(percent(again, sent))
 		}
 	}
+	f.InSegs, f.HostQueue = per("Tcp InSegs"), per("TcpExt TCPSpuriousRtxHostQueues")
 	f.InErrs, f.Checksum = per("Tcp InErrs"), per("Tcp InCsumErrors")
 	f.ActiveOpens, f.PassiveOpens, f.AttemptFails = per("Tcp ActiveOpens"), per("Tcp PassiveOpens"), per("Tcp AttemptFails")
 	f.EstabResets, f.OutRsts = per("Tcp EstabResets"), per("Tcp OutRsts")
@@ -185,12 +193,14 @@ func tcpStats(cur netCounters, prev *netCounters, dt time.Duration) (tcpStatsFac
 	f.ReqQueueFull, f.SynCookies = per("TcpExt TCPReqQFullDrop"), per("TcpExt SyncookiesSent")
 	f.TimeWaitOver, f.Backlog = per("TcpExt TCPTimeWaitOverflow"), per("TcpExt TCPBacklogDrop")
 	f.Pruned, f.RcvPruned = per("TcpExt PruneCalled"), per("TcpExt RcvPruned", "TcpExt TCPRcvQDrop")
-	f.ZeroWindow = per("TcpExt TCPZeroWindowDrop")
+	f.OfoPruned, f.ZeroWindow, f.ReserveDrops = per("TcpExt OfoPruned"), per("TcpExt TCPZeroWindowDrop"), per("TcpExt PFMemallocDrop")
 	f.Memory, f.AbortOnMemory = per("TcpExt TCPMemoryPressures"), per("TcpExt TCPAbortOnMemory")
 	f.PAWS, f.PAWSPassive = per("TcpExt PAWSEstab", "TcpExt PAWSActive"), per("TcpExt PAWSPassive")
 	f.ReversePath = per("TcpExt IPReversePathFilter")
 	f.UDPIn, f.UDPRcvbuf = per("Udp InDatagrams", "Udp6InDatagrams"), per("Udp RcvbufErrors", "Udp6RcvbufErrors")
 	f.UDPRcvbufPct = share(f.UDPIn, f.UDPRcvbuf)
+	f.UDPOut, f.UDPChecksum = per("Udp OutDatagrams", "Udp6OutDatagrams"), per("Udp InCsumErrors", "Udp6InCsumErrors")
+	f.UDPMemory = per("Udp MemErrors", "Udp6MemErrors")
 	f.UDPSndbuf, f.UDPNoPort = per("Udp SndbufErrors", "Udp6SndbufErrors"), per("Udp NoPorts", "Udp6NoPorts")
 	f.InDiscards, f.OutDiscards, f.NoRoutes = per("Ip InDiscards"), per("Ip OutDiscards"), per("Ip OutNoRoutes")
 	f.ReasmFails, f.FragFails = per("Ip ReasmFails"), per("Ip FragFails")
