@@ -29,7 +29,7 @@ type tcpStatsFacts struct {
 	Retrans      probes.Opt[float64] `fact:"retrans_per_s" unit:"1/s" doc:"TCP segments sent again; RetransSegs"`
 	RetransPct   probes.Opt[float64] `fact:"retrans_pct" unit:"%" doc:"retrans_per_s, as part of out_segs_per_s; absent while nothing is sent"`
 	InSegs       probes.Opt[float64] `fact:"in_segs_per_s" unit:"1/s" doc:"TCP segments received, damaged ones among them; InSegs"`
-	HostQueue    probes.Opt[float64] `fact:"host_queue_retrans_per_s" unit:"1/s" doc:"TCP segments that were to be sent again and were not, since they still waited in this host's own queues; TCPSpuriousRtxHostQueues, absent before Linux 3.16"`
+	HostQueue    probes.Opt[float64] `fact:"host_queue_retrans_per_s" unit:"1/s" doc:"TCP segments that were to be sent again and were not, since they still waited in this host's own queues; TCPSpuriousRtxHostQueues, absent in old kernels"`
 	SynRetrans   probes.Opt[float64] `fact:"syn_retrans_per_s" unit:"1/s" doc:"Of these, first segments of connections; TCPSynRetrans"`
 	Timeouts     probes.Opt[float64] `fact:"timeouts_per_s" unit:"1/s" doc:"Retransmission timers that ran out; TCPTimeouts"`
 	InErrs       probes.Opt[float64] `fact:"in_errors_per_s" unit:"1/s" doc:"TCP segments received in error; InErrs"`
@@ -51,7 +51,7 @@ type tcpStatsFacts struct {
 	OfoPruned       probes.Opt[float64] `fact:"out_of_order_prunes_per_s" unit:"1/s" doc:"Times that data which had come too early was thrown away for want of room; OfoPruned"`
 	ZeroWindow      probes.Opt[float64] `fact:"zero_window_drops_per_s" unit:"1/s" doc:"Segments dropped because the window was closed; TCPZeroWindowDrop"`
 	Memory          probes.Opt[float64] `fact:"memory_pressures_per_s" unit:"1/s" doc:"Times that TCP came under memory pressure; TCPMemoryPressures"`
-	ReserveDrops    probes.Opt[float64] `fact:"memory_reserve_drops_per_s" unit:"1/s" doc:"Packets dropped since they lay in the memory that is kept for emergencies; PFMemallocDrop, absent before Linux 4.3"`
+	ReserveDrops    probes.Opt[float64] `fact:"memory_reserve_drops_per_s" unit:"1/s" doc:"Packets dropped since they lay in the memory that is kept for emergencies; PFMemallocDrop, absent in old kernels"`
 	AbortOnMemory   probes.Opt[float64] `fact:"aborts_on_memory_per_s" unit:"1/s" doc:"Connections cut for want of memory or too many orphans; TCPAbortOnMemory"`
 	PAWS            probes.Opt[float64] `fact:"paws_drops_per_s" unit:"1/s" doc:"Segments dropped for an old timestamp; PAWSEstab and PAWSActive"`
 	PAWSPassive     probes.Opt[float64] `fact:"paws_passive_per_s" unit:"1/s" doc:"SYNs dropped for an old timestamp, as tcp_tw_recycle does to clients behind NAT; PAWSPassive, absent since Linux 4.12"`
@@ -62,7 +62,7 @@ type tcpStatsFacts struct {
 	UDPRcvbufPct probes.Opt[float64] `fact:"udp_receive_buffer_errors_pct" unit:"%" doc:"These, as part of all that were to be delivered"`
 	UDPOut       probes.Opt[float64] `fact:"udp_out_per_s" unit:"1/s" doc:"Datagrams sent, IPv4 and IPv6; OutDatagrams"`
 	UDPChecksum  probes.Opt[float64] `fact:"udp_checksum_errors_per_s" unit:"1/s" doc:"Datagrams with a wrong checksum, IPv4 and IPv6; InCsumErrors, absent before Linux 3.10"`
-	UDPMemory    probes.Opt[float64] `fact:"udp_memory_errors_per_s" unit:"1/s" doc:"Datagrams dropped since all of UDP had its memory, IPv4 and IPv6; MemErrors, absent before Linux 5.12"`
+	UDPMemory    probes.Opt[float64] `fact:"udp_memory_errors_per_s" unit:"1/s" doc:"Datagrams dropped since all of UDP had its memory, IPv4 and IPv6; MemErrors, absent in older kernels"`
 	UDPSndbuf    probes.Opt[float64] `fact:"udp_send_buffer_errors_per_s" unit:"1/s" doc:"Datagrams not sent for want of room in a buffer, IPv4 and IPv6; SndbufErrors"`
 	UDPNoPort    probes.Opt[float64] `fact:"udp_no_port_per_s" unit:"1/s" doc:"Datagrams to ports that nobody serves, IPv4 and IPv6; NoPorts"`
 
