@@ -64,6 +64,8 @@ func TestScore(t *testing.T) {
 		{Kind: Faults, ID: "b"},
 		{Kind: Faults, ID: "c"},
 		{Kind: Faults, ID: "d"},
+		{Kind: Frozen, ID: "e"},
+		{Kind: Frozen, ID: "f"},
 		{Kind: Decoys, ID: "healthy"},
 		{Kind: Decoys, ID: "odd"},
 	}
@@ -77,6 +79,8 @@ func TestScore(t *testing.T) {
 		{Kind: Faults, Fault: "a", Expect: Expect{"x"}, Outcome: Wrong, Findings: found("y"), Beside: []string{"y"}, Commit: "1"},
 		{Kind: Faults, Fault: "b", Expect: Expect{"x"}, Outcome: Failed, Note: "inject: no\nmore", Commit: "1"},
 		{Kind: Faults, Fault: "gone", Outcome: Missed, Commit: "1"},
+		{Kind: Frozen, Fault: "e", Outcome: Missed, Commit: "1"},
+		{Kind: Frozen, Fault: "f", Outcome: Failed, Commit: "1"}, // says nothing, so the next is its first sight
 	}}
 	if err := first.write(file, faults); err != nil {
 		t.Fatal(err)
@@ -84,6 +88,8 @@ func TestScore(t *testing.T) {
 	second := Score{Commit: "2", Trials: []Trial{
 		{Kind: Faults, Fault: "b", Expect: Expect{"x"}, Outcome: First, Findings: found("x"), Seconds: 1, Commit: "2"},
 		{Kind: Faults, Fault: "c", Outcome: Skipped, Commit: "2"},
+		{Kind: Frozen, Fault: "e", Outcome: First, Commit: "2"},
+		{Kind: Frozen, Fault: "f", Outcome: First, Commit: "2"},
 		{Kind: Decoys, Fault: "healthy", Expect: Expect{Nothing}, Outcome: First, Runs: 100, Commit: "2"},
 		{Kind: Decoys, Fault: "odd", Expect: Expect{Nothing}, Outcome: Wrong, Runs: 10, Alarms: 1, Findings: found("z"), Commit: "2"},
 	}}
@@ -96,6 +102,9 @@ func TestScore(t *testing.T) {
 	}
 	for _, line := range []string{
 		"| right cause first | ≥ 95 % | 50.0 % | **not met** | 1 of 2 faults |", // the skipped one says nothing
+		"| right cause first, on what was written last, at first sight | ≥ 85 % | 50.0 % | **not met** | 1 of 2 |",
+		"| the same hosts now, when the library has learnt from them |  | 100.0 % |  | 2 of 2 |",
+		"| e |  |  | first, at first sight **missed** |",
 		"of at least 100 | 0 | 0 | met | 1 hosts, 100 diagnoses |",
 		"| the same of decoys | 0 | 1 | **not met** | 1 hosts, 10 diagnoses |",
 		"| faults | 3 | 1 (50.0 %) | 1 | 1 | 0 | 0 | 1 | 1 | 1.0 | 1.0 |",
