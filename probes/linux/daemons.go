@@ -18,10 +18,10 @@ import (
 // Daemons asks the usual servers of this host how they are.
 var Daemons = probes.Define(probes.Probe[host.Host]{
 	Name: "daemons",
-	Doc: `Health of databases and container runtimes
+	Doc: `Health of databases, container runtimes and kubelet
 
-Asks each Redis, PostgreSQL, MySQL or MariaDB, Docker and containerd that runs on this host one question, over loopback or its Unix socket: what its
-own tools ask to see whether it serves (PING and INFO, the startup packet that pg_isready sends, MySQL's greeting, /_ping). No account is
+Asks each Redis, PostgreSQL, MySQL or MariaDB, Docker, containerd and kubelet that runs on this host one question, over loopback or its Unix socket: what its
+own tools ask to see whether it serves (PING and INFO, the startup packet that pg_isready sends, MySQL's greeting, /_ping, /healthz). No account is
 used and nobody logs in: PostgreSQL is asked as the user "hostmend", and left once it answers; MySQL and MariaDB do not count loopback clients
 towards max_connect_errors, though MariaDB may log an aborted connection. Costs 1 ms and what the servers need; each is given a second. Only TCP ports that
 loopback reaches are asked, and only if their process has the server's name; one that is reached by a Unix socket or by TLS alone is not judged.
@@ -37,10 +37,10 @@ type daemonsFacts struct {
 
 type daemonFacts struct {
 	Where  string             `fact:"where,key" doc:"Kind and address, as in redis 127.0.0.1:6379"`
-	Kind   string             `fact:"kind" doc:"redis, postgresql, mysql, docker, containerd"`
+	Kind   string             `fact:"kind" doc:"redis, postgresql, mysql, kubelet, docker, containerd"`
 	PID    int                `fact:"pid" unit:"pid" doc:"Its process"`
 	Unit   probes.Opt[string] `fact:"unit" doc:"Its systemd service; absent outside of any"`
-	Answer string             `fact:"answer" doc:"ok: it serves; connections-full, save-failing, loading, starting, host-blocked, out-of-disk, out-of-memory: it refuses; silent: it took the connection and said nothing for a second; refused: it took none; other: it said something else"`
+	Answer string             `fact:"answer" doc:"ok: it serves; connections-full, save-failing, loading, starting, host-blocked, out-of-disk, out-of-memory: it refuses; unhealthy: kubelet says so; silent: it took the connection and said nothing for a second; refused: it took none; other: it said something else"`
 	Says   string             `fact:"says" doc:"Its words, if it refuses"`
 	Took   time.Duration      `fact:"took" doc:"Until it had answered; 0 if it did not"`
 
@@ -59,12 +59,15 @@ type server struct {
 	port     int      // its usual one; what it listens on besides (Redis's cluster bus) is left alone where this is there
 	question host.Question
 	judge    func(*daemonFacts, string)
+	only     bool // it is asked at its usual port or not at all
 }
 
 var servers = []server{
-	{"redis", []string{"redis-server", "valkey-server"}, 6379, host.Question{Say: "PING\r\nINFO\r\nQUIT\r\n", UntilClose: true}, judgeRedis},
-	{"postgresql", []string{"postgres", "postmaster"}, 5432, host.Question{Say: postgresStartup}, judgePostgres},
-	{"mysql", []string{"mysqld", "mariadbd"}, 3306, host.Question{}, judgeMySQL},
+	{"redis", []string{"redis-server", "valkey-server"}, 6379, host.Question{Say: "PING\r\nINFO\r\nQUIT\r\n", UntilClose: true}, judgeRedis, false},
+	{"postgresql", []string{"postgres", "postmaster"}, 5432, host.Question{Say: postgresStartup}, judgePostgres, false},
+	{"mysql", []string{"mysqld", "mariadbd"}, 3306, host.Question{}, judgeMySQL, false},
+	// healthzPort of its configuration; what else it listens on speaks TLS.
+	{"kubelet", []string{"kubelet"}, 10248, host.Question{Say: "GET /healthz HTTP/1.0\r\n\r\n", UntilClose: true}, judgeKubelet, true},
 }
 
 // runtimes are asked over their Unix socket, if their process is there: a socket without it is the service manager's, and to ask
@@ -118,6 +121,9 @@ func findServers(ctx context.Context, h host.Host) (found []daemonFacts, questio
 	}
 	for _, s := range servers {
 		for _, at := range s.listeners(owners, ports) {
+			if s.only && int(at.port.Port()) != s.port {
+				continue
+			}
 			q := s.question
 			q.Socket = at.port.String()
 			found, questions = append(found, newDaemon(s.kind, q.Socket, at.owner)), append(questions, asking{q, s.judge})
@@ -337,5 +343,19 @@ func judgeRuntime(d *daemonFacts, text string) {
 	if d.Kind == "docker" && !strings.Contains(text, " 200 ") {
 		d.Answer = "other"
 		d.Says, _, _ = strings.Cut(text, "\r\n")
+	}
+}
+
+// judgeKubelet reads the answer to /healthz: 200, or 500 and what is wrong.
+func judgeKubelet(d *daemonFacts, text string) {
+	head, body, _ := strings.Cut(text, "\r\n\r\n")
+	status, _, _ := strings.Cut(head, "\r\n")
+	switch {
+	case strings.Contains(status, " 200 "):
+		d.Answer = "ok"
+	case strings.Contains(status, " 500 "):
+		d.refuse("unhealthy", strings.TrimSpace(body))
+	default:
+		d.refuse("other", status)
 	}
 }

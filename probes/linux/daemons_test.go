@@ -47,11 +47,14 @@ func TestDaemons(t *testing.T) {
 		{"mysql greets", "mysqld", "3306", reply(`J\u0000\u0000\u0000\n8.0.36\u0000`), map[string]string{"answer": `"ok"`}},
 		{"mysql is full", "mariadbd", "3306", reply(`\u0017\u0000\u0000\u0000\uFFFD\u0010\u0004Too many connections`), map[string]string{"answer": `"connections-full"`, "says": `"Too many connections"`}},
 		{"mysql has blocked this host", "mysqld", "3306", reply(`\u0017\u0000\u0000\u0000\uFFFDi\u0004Host is blocked`), map[string]string{"answer": `"host-blocked"`}},
+		{"kubelet is well", "kubelet", "10248", reply(`HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok`), map[string]string{"answer": `"ok"`}},
+		{"kubelet is not", "kubelet", "10248", reply(`HTTP/1.0 500 Internal Server Error\r\n\r\nPLEG is not healthy\n`), map[string]string{"answer": `"unhealthy"`, "says": `"PLEG is not healthy"`}},
+		{"not kubelet's answer", "kubelet", "10248", reply(`HTTP/1.0 404 Not Found\r\n\r\n`), map[string]string{"answer": `"other"`}},
 		{"mysql is cut short", "mysqld", "3306", reply(`J\u0000`), map[string]string{"answer": `"other"`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			want := map[string]string{}
-			kind := map[string]string{"r": "redis", "v": "redis", "p": "postgresql", "m": "mysql"}[c.command[:1]]
+			kind := map[string]string{"r": "redis", "v": "redis", "p": "postgresql", "m": "mysql", "k": "kubelet"}[c.command[:1]]
 			for key, value := range c.want {
 				want["list["+kind+" 127.0.0.1:"+c.port+"]."+key] = value
 			}
@@ -59,6 +62,7 @@ func TestDaemons(t *testing.T) {
 		})
 	}
 	wantFacts(t, Daemons, observe(t, Daemons, daemonHost("perl", "6379", "!refused")), map[string]string{"(reason)": "none of the servers"})
+	wantFacts(t, Daemons, observe(t, Daemons, daemonHost("kubelet", "10250", "!refused")), map[string]string{"(reason)": "none of the servers"})
 	if len(postgresStartup) != int(postgresStartup[3]) || !strings.HasSuffix(postgresStartup, "\x00\x00") {
 		t.Errorf("the startup packet %q does not tell its length", postgresStartup)
 	}

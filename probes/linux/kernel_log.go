@@ -152,6 +152,11 @@ var kernelRules = []kernelRule{
 		regexp.MustCompile(`task (.+):\d+ blocked for more than \d+ seconds`), "kernel/hung_task.c",
 	},
 	{
+		"bcache_trace", "a trace of a task, as of one that hangs, shows that it registers a bcache device",
+		[]string{"register_bcache+0x", "bch_cached_dev_attach+0x"},
+		regexp.MustCompile(`^ *(?:\[<[0-9a-f]+>\] )?()(?:register_bcache|bch_)`), "drivers/md/bcache/super.c",
+	},
+	{
 		"soft_lockup", "a core ran kernel code for over 20 s without letting anything else run",
 		[]string{"soft lockup - CPU#"},
 		regexp.MustCompile(`soft lockup - (CPU#\d+)`), "kernel/watchdog.c",
@@ -250,6 +255,11 @@ var kernelRules = []kernelRule{
 		regexp.MustCompile(`I/O error(?:,| on) dev(?:ice)? ([^ ,:]+)`), "block/blk-core.c, fs/buffer.c",
 	},
 	{
+		"medium_error", "a disk has sectors that it cannot read",
+		[]string{"critical medium error, dev "},
+		regexp.MustCompile(`critical medium error, dev ([^ ,:]+)`), "block/blk-core.c",
+	},
+	{
 		"nvme_timeout", "an NVMe disk did not answer in time",
 		[]string{" timeout, "},
 		regexp.MustCompile(`nvme (nvme\d+): I/O .* timeout, `), "drivers/nvme/host/pci.c",
@@ -297,6 +307,11 @@ var kernelRules = []kernelRule{
 		"clocksource_unstable", "a clock was found to be wrong and is not used any more",
 		[]string{"Marking clocksource", "Clocksource tsc unstable"},
 		nil, "kernel/time/clocksource.c",
+	},
+	{
+		"console_overload", "a serial port had more to do than its driver does at a time, as when the console prints too much",
+		[]string{": too much work for irq"},
+		regexp.MustCompile(`^(\S+): too much work for irq`), "drivers/tty/serial/8250/8250_core.c",
 	},
 	{"rt_throttling", "real-time tasks wanted more than their share of the CPU", []string{"RT throttling activated"}, nil, "kernel/sched/rt.c"},
 	{"file_table_full", "all file handles of fs.file-max are in use", []string{"VFS: file-max limit "}, nil, "fs/file_table.c"},

@@ -30,6 +30,15 @@ func TestKernelLog(t *testing.T) {
 			"events[conntrack_full].count": "2", "events[conntrack_full].last_age": `"1m40s"`, "events[conntrack_full].first_age": `"10m0s"`,
 			"events[conntrack_full].object": "null", "events[ext4_error/vda1].object": `"vda1"`, "events[neighbour_overflow].count": "1",
 		}},
+		{"messages of disks, consoles and traces", uptime1000 + `-- /dev/kmsg --
+3,1,990000000,-;blk_update_request: critical medium error, dev sdb, sector 123 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 0
+3,2,991000000,-;critical target error, dev sdc, sector 9 op 0x3:(DISCARD)
+6,3,992000000,-;serial8250: too much work for irq4
+6,4,993000000,-; ? register_bcache+0x1/0x2
+6,5,994000000,-; register_bcache+0x3e2/0x1b60 [bcache]
+`, map[string]string{
+			"events[medium_error/sdb].count": "1", "events[medium_error/sdc]": "none", "events[console_overload/serial8250].last_age": `"8s"`, "events[bcache_trace].count": "1",
+		}},
 		{"the journal where /dev/kmsg is denied", uptime1000 + `-- /dev/kmsg !permission --
 -- $ journalctl -k -b -q --no-pager -o json -n 2000 --
 {"MESSAGE":"Linux version 6.1","PRIORITY":"5","_SOURCE_MONOTONIC_TIMESTAMP":"0","__MONOTONIC_TIMESTAMP":"2000000"}

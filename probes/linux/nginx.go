@@ -45,12 +45,13 @@ type nginxPort struct {
 }
 
 type nginxUpstream struct {
-	Address string           `fact:"address,key" doc:"Scheme and address, as in http://127.0.0.1:8080 or http://unix:/run/app.sock"`
-	Refused int              `fact:"refused" unit:"count" doc:"How often in the last ten minutes it refused the connection, or its socket was not there"`
-	Timeout int              `fact:"timed_out" unit:"count" doc:"How often it did not answer in time"`
-	Broken  int              `fact:"broken" unit:"count" doc:"How often it closed the connection before its answer was whole"`
-	Last    time.Duration    `fact:"last" doc:"How long ago the last of these was"`
-	Served  probes.Opt[bool] `fact:"served" doc:"Somebody listens there now; absent for another host's address"`
+	Address string             `fact:"address,key" doc:"Scheme and address, as in http://127.0.0.1:8080 or http://unix:/run/app.sock"`
+	Refused int                `fact:"refused" unit:"count" doc:"How often in the last ten minutes it refused the connection, or its socket was not there"`
+	Timeout int                `fact:"timed_out" unit:"count" doc:"How often it did not answer in time"`
+	Broken  int                `fact:"broken" unit:"count" doc:"How often it closed the connection before its answer was whole"`
+	Last    time.Duration      `fact:"last" doc:"How long ago the last of these was"`
+	Served  probes.Opt[bool]   `fact:"served" doc:"Somebody listens there now; absent for another host's address"`
+	Unit    probes.Opt[string] `fact:"unit" doc:"The service that should: the only one whose unit or start script names the port or socket; absent if somebody listens, or that cannot be told"`
 }
 
 // nginxRecent is how far back complaints count: what is older may have been mended.
@@ -82,7 +83,11 @@ func nginx(ctx context.Context, h host.Host) (nginxFacts, error) {
 	served, err := f.ports(ctx, h, conf)
 	f.Upstreams = most(s.upstreams, maxUpstreams, func(u *nginxUpstream) (int, string) { return u.Refused + u.Timeout + u.Broken, u.Address })
 	for i := range f.Upstreams.All {
-		f.Upstreams.All[i].Served = upstreamServed(h, f.Upstreams.All[i].Address, served, err)
+		u := &f.Upstreams.All[i]
+		u.Served = upstreamServed(h, u.Address, served, err)
+		if here, ok := u.Served.Get(); ok && !here && u.Refused > 0 {
+			u.Unit = upstreamUnit(h, u.Address)
+		}
 	}
 	return f, nil
 }

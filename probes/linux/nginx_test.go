@@ -52,6 +52,27 @@ func TestNginx(t *testing.T) {
 			"upstreams[http://10.0.0.9:80].timed_out": "1", "upstreams[http://10.0.0.9:80].served": "null", "upstreams[http://unix:/run/app.sock].refused": "1",
 			"upstreams[http://unix:/run/app.sock].served": "false",
 		}},
+		{"who should serve there", nginxHost + log + "2026/01/01 07:59:10" + gone + "2026/01/01 07:59:30" + refused + `-- /etc/systemd/system/shop.service --
+[Service]
+ExecStart=/opt/shop/start
+-- /opt/shop/start --
+#!/bin/sh
+exec java -Dport=8081
+-- /etc/systemd/system/other.service --
+[Service]
+ExecStart=/usr/bin/other --port=18081 --listen 127.0.0.1:8082
+-- /usr/lib/systemd/system/shop.service --
+[Service]
+ExecStart=/usr/bin/shop --port=8082
+-- /usr/lib/systemd/system/app.service --
+[Service]
+ExecStart=/usr/bin/app
+`, map[string]string{"upstreams[http://127.0.0.1:8081].unit": `"shop.service"`, "upstreams[http://unix:/run/app.sock].unit": `"app.service"`}},
+		{"two could", nginxHost + log + "2026/01/01 07:59:30" + refused + `-- /etc/systemd/system/a.service --
+ExecStart=/usr/bin/a 8081
+-- /etc/systemd/system/b.service --
+ExecStart=/usr/bin/b 8081
+`, map[string]string{"upstreams[http://127.0.0.1:8081].unit": "null"}},
 		{"its own limits", nginxHost + log + "2026/01/01 07:59:30 [alert] 9#9: 768 worker_connections are not enough\n", map[string]string{"worker_connections_errors": "1"}},
 		{"its configuration", nginxHost + log + "2026/01/01 07:50:00" + emerg, map[string]string{
 			"config_error": `"unknown directive \"servr\" in /etc/nginx/sites-enabled/shop:1"`, "config_error_age": `"30s"`,
