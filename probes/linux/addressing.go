@@ -172,15 +172,17 @@ func (p *addressPlan) duplicates() []duplicateAddress {
 }
 
 // twice lists addresses that are on several interfaces that are up and lead out. On the loopback a load balancer's address is at home, too, and
-// a tunnel may borrow another interface's.
+// a tunnel may borrow another interface's. An address that has a subnet nowhere is lent to many on purpose: to the containers' ends by the
+// CNI plugin ptp, to unnumbered links by routing daemons.
 func (p *addressPlan) twice() []addressTwice {
-	at := map[netip.Addr]int{}
+	at, subnet := map[netip.Addr]int{}, map[string]bool{}
 	var list []addressTwice
 	for _, a := range p.addrs {
 		l, addr := p.links[a.Link], a.Prefix.Addr()
 		if !addr.Is4() || addr.IsLoopback() || l.Flags&unix.IFF_LOOPBACK != 0 || l.Flags&unix.IFF_UP == 0 || !leadsOut(l.Kind) {
 			continue
 		}
+		subnet[addr.String()] = subnet[addr.String()] || !a.Prefix.IsSingleIP()
 		i, known := at[addr]
 		if !known {
 			at[addr] = len(list)
@@ -191,7 +193,7 @@ func (p *addressPlan) twice() []addressTwice {
 			list[i].Interfaces = append(list[i].Interfaces, l.Name)
 		}
 	}
-	return slices.DeleteFunc(list, func(a addressTwice) bool { return len(a.Interfaces) < 2 })
+	return slices.DeleteFunc(list, func(a addressTwice) bool { return len(a.Interfaces) < 2 || !subnet[a.Address] })
 }
 
 // overlaps compares the bridges' subnets with those of other interfaces. A bridge with hardware in it is the network itself, and where

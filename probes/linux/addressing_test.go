@@ -59,6 +59,10 @@ nameserver 100.100.2.136
 {"link":4,"prefix":"172.16.0.10/32","scope":"global"}
 {"link":2,"prefix":"2001:db8::10/64","scope":"global","flags":8}
 `, map[string]string{"twice[172.16.0.10].interfaces": `["eth0","eth1"]`, "duplicates[2001:db8::10].interface": `"eth0"`}},
+		{"an address that is lent to unnumbered links", bridge("172.17.0.1/16") + `-- addrs --
+{"link":2,"prefix":"10.244.0.1/32","scope":"global"}
+{"link":4,"prefix":"10.244.0.1/32","scope":"global"}
+`, map[string]string{"twice": "[]"}},
 		{"a route that discards, for an open connection", null + `-- tcp --
 {"state":1,"local":"172.16.0.10:80","remote":"203.0.113.10:40000"}
 -- route-to 203.0.113.10 --

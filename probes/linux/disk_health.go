@@ -115,6 +115,10 @@ func parseMdstat(text string) ([]arrayFacts, error) {
 		if len(list) == 0 {
 			continue
 		}
+		if slices.Contains(fields, "external:imsm") || slices.Contains(fields, "external:ddf") {
+			list = list[:len(list)-1] // it only holds the members of firmware's arrays, which say external:/md127/0, and is never started
+			continue
+		}
 		a := &list[len(list)-1]
 		for i, word := range fields {
 			if _, err := fmt.Sscanf(word, "[%d/%d]", &a.Disks, &a.Working); err == nil && strings.HasSuffix(word, "]") {

@@ -24,6 +24,8 @@ func TestDiskHealth(t *testing.T) {
 			"arrays[md127].failed": "1", "arrays[md127].disks": "3", "arrays[md127].working": "2", "arrays[md127].level": `"raid5"`, "arrays[md127].progress_pct": "12.6",
 			"arrays[md2].active": "false",
 		}},
+		{"an array of the firmware's", "-- /sys/block/sda/device/state --\nrunning\n" + "-- /proc/mdstat --\nmd126 : active raid1 nvme1n1[1] nvme0n1[0]\n      100 blocks super external:/md127/0 [2/2] [UU]\n\n" +
+			"md127 : inactive nvme1n1[1](S) nvme0n1[0](S)\n      10402 blocks super external:imsm\n\nunused devices: <none>\n", map[string]string{"arrays[md126].working": "2", "arrays": `[{"name":"md126","level":"raid1","active":true,"disks":2,"working":2,"failed":0,"recovering":false,"progress_pct":null}]`}},
 		{"udev's file cut short", "-- /sys/block/sda/device/state --\nrunning\n" + "-- /sys/dev/block/8:1 -> ../x/sda1 --\n-- /run/udev/data/b8:1 !permission --\n", map[string]string{"duplicates": `{"items":[],"more":1}`, "arrays": "[]"}},
 		{"no disk", "-- /proc/stat --\n", map[string]string{"(reason)": "no disk"}},
 	} {

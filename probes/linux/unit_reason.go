@@ -81,6 +81,20 @@ func (u *unitFacts) explain(log string) {
 	}
 }
 
+var execStart = regexp.MustCompile(`(?m)^\{ path=(/\S+) ;`)
+
+// mayNotRun tells a program without the execute permission from one that is missing. The service manager's child says it in the log too,
+// but it is gone so soon that the journal does not always know whose line that was.
+func mayNotRun(ctx context.Context, h host.Host, unit string) bool {
+	out, err := systemctl(ctx, h, "show", "--no-pager", "--property=ExecStart", "--value", "--", unit)
+	m := execStart.FindStringSubmatch(out)
+	if err != nil || m == nil {
+		return false
+	}
+	fi, err := h.Stat(m[1])
+	return err == nil && fi.Mode.IsRegular() && fi.Mode&0o111 == 0
+}
+
 // portNames are the forms in which a port stands in a complaint: 0.0.0.0:80, [::]:80, :::80, *:80, localhost:80, " :80", "port 80". The
 // minutes of a time of day are none.
 var portNames = regexp.MustCompile(`(?i)(?:\d\.\d+\.\d+\.\d+|\]|\*|localhost|::|\s):(\d{1,5})\b|\bport[:= ]+(\d{1,5})\b`)

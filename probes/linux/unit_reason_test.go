@@ -13,6 +13,9 @@ func TestUnitReason(t *testing.T) {
 	unit := func(text string, change ...string) string {
 		return systemdHost(showUnit("a.service", append(failed, change...)...)) + log(text)
 	}
+	execs := func(program string) string {
+		return "-- $ systemctl show --no-pager --property=ExecStart --value -- a.service --\n{ path=" + program + " ; argv[]=" + program + " -v ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }\n"
+	}
 	for _, c := range []struct {
 		name, capture, reason, sign, port string
 	}{
@@ -21,6 +24,9 @@ func TestUnitReason(t *testing.T) {
 		{"no port is named", unit("cannot listen: Address already in use"), "port-taken", `"cannot listen: Address already in use"`, "null"},
 		{"the program is not there", unit("a.service: Failed to locate executable /opt/a: No such file or directory", "ExecMainStatus=203"), "program-missing", `"a.service: Failed to locate executable /opt/a: No such file or directory"`, "null"},
 		{"the program may not be run", unit("a.service: Failed to locate executable /opt/a: Permission denied", "ExecMainStatus=203"), "permission-denied", `"a.service: Failed to locate executable /opt/a: Permission denied"`, "null"},
+		{"the log lost why", unit("", "ExecMainStatus=203") + execs("/opt/a") + "-- /opt/a 0644 0:0 --\n", "permission-denied", `""`, "null"},
+		{"it is not there, and the log lost why", unit("", "ExecMainStatus=203") + execs("/opt/a"), "program-missing", `""`, "null"},
+		{"its interpreter is not there, and the log lost why", unit("", "ExecMainStatus=203") + execs("/opt/a") + "-- /opt/a 0755 0:0 --\n", "program-missing", `""`, "null"},
 		{"no log", unit("", "ExecMainStatus=203"), "program-missing", `""`, "null"},
 		{"its user is not there", unit("a.service: Failed at step USER spawning /opt/a: No such process", "ExecMainStatus=217"), "user-missing", `"a.service: Failed at step USER spawning /opt/a: No such process"`, "null"},
 		{"its directory is not there", unit("x: Permission denied", "ExecMainStatus=200"), "directory-missing", `""`, "null"},

@@ -124,6 +124,9 @@ func listUnits(ctx context.Context, h host.Host) (f unitsFacts, names []string, 
 	}
 	enabled := enabledUnits(h)
 	for line := range strings.Lines(table) {
+		if strings.HasPrefix(line, "        ") || line == "\n" {
+			continue // a description may have more lines, as systemd-run makes them of a script; systemctl indents them
+		}
 		fields := strings.Fields(line)
 		if len(fields) > 4 && slices.Contains([]string{"●", "*", "x", "×", "↻", "○"}, fields[0]) {
 			fields = fields[1:] // a mark that older versions print in spite of --plain
@@ -236,6 +239,9 @@ func (f *unitsFacts) readLogs(ctx context.Context, h host.Host) {
 			}
 			u.Log = lastWords(u.Name, string(out.Stdout))
 			u.explain(string(out.Stdout))
+			if u.Reason == "program-missing" && u.Sign == "" && mayNotRun(ctx, h, u.Name) {
+				u.Reason = "permission-denied"
+			}
 			if port, ok := u.Port.Get(); ok {
 				u.Holder = holderOf(ctx, h, port)
 			}

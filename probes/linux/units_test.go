@@ -97,6 +97,11 @@ func TestUnits(t *testing.T) {
 			capture: "-- /run/systemd/system/ --\n-- " + listUnitsCommand + " [exit 1] --\n-- " + listUnitsCommand + " [stderr] --\nFailed to connect to bus\n",
 			want:    map[string]string{"(reason)": "exit status 1: Failed to connect to bus"},
 		},
+		{
+			name:    "a description of some lines",
+			capture: strings.Replace(systemdHost(showUnit("x.service", "ActiveState=failed", "SubState=failed")), " A service\n", " /bin/sh -c import time\n                                                      time.sleep(3600)\n\n", 1),
+			want:    map[string]string{"failed": "1", "list[x.service].active": `"failed"`},
+		},
 		{name: "nothing listed", capture: "-- /run/systemd/system/ --\n-- " + listUnitsCommand + " --\n", want: map[string]string{"(reason)": "it lists nothing"}},
 		{name: "the list is cut short", capture: "-- /run/systemd/system/ --\n-- " + listUnitsCommand + " --\nssh.service loaded\n", want: map[string]string{"(reason)": "is not UNIT LOAD ACTIVE SUB"}},
 		{name: "cut short", capture: strings.Replace(systemdHost(showUnit("ssh.service")), "LoadState=loaded", "Loa", 1), want: map[string]string{"(reason)": "is not KEY=value"}},
