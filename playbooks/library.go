@@ -77,7 +77,7 @@ type readFile struct {
 	playbook *playbook
 }
 
-// readAll reads files side by side, for most of the time that Load takes is spent in the YAML scanner.
+// readAll reads files side by side, for nearly all of the time that Load takes is spent here.
 func readAll(files []File, s *schema) []readFile {
 	out := make([]readFile, len(files))
 	var next atomic.Int64

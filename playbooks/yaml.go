@@ -72,6 +72,14 @@ func parseYAML(src *source) *node {
 		src.errorf(i, "this is a tab: YAML is written with spaces")
 		return nil
 	}
+	if n := usualYAML(src); n != nil {
+		return n
+	}
+	return generalYAML(src)
+}
+
+// generalYAML reads whatever is YAML, and says what is wrong with what is not.
+func generalYAML(src *source) *node {
 	tokens := lexer.Tokenize(src.text)
 	if !checkTokens(src, tokens) {
 		return nil

@@ -118,7 +118,7 @@ func loading(*machine) (row, error) {
 	}
 	return row{
 		measured: median(took), ok: true,
-		cost: "most of it is parsing YAML",
+		cost: "most of it is parsing and compiling expressions",
 		note: fmt.Sprintf("%d playbooks, CPU, median of %d; wall %.3g ms", len(files), len(took), median(walls)),
 	}, nil
 }
