@@ -19,9 +19,9 @@ var OpenFiles = probes.Define(probes.Probe[host.Host]{
 	Name: "open_files",
 	Doc: `Processes near their limit of open files
 
-Reads FDSize in /proc/PID/status of every process: the room in its table of descriptors, which grows by doubling and so is never less than what
-is open. Only where that comes to half of the soft limit of /proc/PID/limits are the descriptors counted. Costs 20 µs a process and
-1 µs a descriptor that is counted. A table does not shrink again, which is why it is not taken for the count. Needs root to
+Asks for the size of /proc/PID/fd of every process, which since Linux 6.2 is the count: 3 µs a process. Before, it reads FDSize in /proc/PID/status: the
+room in its table of descriptors, which grows by doubling and so is never less than what is open. Only where that comes to half of the soft limit of
+/proc/PID/limits are the descriptors counted: 20 µs a process and 1 µs a descriptor that is counted. A table does not shrink again, which is why it is not taken for the count. Needs root to
 count those of other users' processes.`,
 	Every:   5 * time.Minute,
 	Timeout: 5 * time.Second,
@@ -46,6 +46,10 @@ func openFiles(ctx context.Context, h host.Host) (openFilesFacts, error) {
 	if err != nil {
 		return f, err
 	}
+	look := nearLimit
+	if fi, err := h.Stat("/proc/self/fd"); err == nil && fi.Size > 0 { // since Linux 6.2: proc_readfd_count in fs/proc/fd.c
+		look = nearCounted
+	}
 	groups := map[string]*openFilesNear{}
 	seen := 0
 	for _, e := range entries {
@@ -57,7 +61,7 @@ func openFiles(ctx context.Context, h host.Host) (openFilesFacts, error) {
 			return f, ctx.Err()
 		}
 		seen++
-		n, err := nearLimit(h, pid)
+		n, err := look(h, pid)
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH): // it ended meanwhile
 			continue
@@ -79,6 +83,22 @@ func openFiles(ctx context.Context, h host.Host) (openFilesFacts, error) {
 		f.Near.All[i].Unit = processUnit(h, f.Near.All[i].PID)
 	}
 	return f, nil
+}
+
+// nearCounted is nearLimit where the kernel counts what a process has open, as the size of its /proc/PID/fd.
+func nearCounted(h host.Files, pid int) (openFilesNear, error) {
+	n := openFilesNear{PID: pid}
+	fi, err := h.Stat(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil || fi.Size < leastTable {
+		return n, err
+	}
+	if n.Limit, err = softNofile(h, pid); err != nil || n.Limit == 0 {
+		return n, err
+	}
+	n.Open = int(fi.Size)
+	n.Pct = percent(float64(n.Open), float64(n.Limit))
+	n.Command, err = readLine(h, fmt.Sprintf("/proc/%d/comm", pid))
+	return n, err
 }
 
 // nearLimit counts what a process has open if that may be half of its limit. Otherwise the answer has Pct 0.
@@ -116,7 +136,7 @@ func nearLimit(h host.Files, pid int) (openFilesNear, error) {
 	return n, nil
 }
 
-// leastTable is the smallest table worth a look: a limit below 512 is nobody's, and reading the limits of every process doubles the cost.
+// leastTable is the smallest table, or count, worth a look: a limit below 512 is nobody's, and reading the limits of every process doubles the cost.
 const leastTable = 256
 
 // softNofile reads the line "Max open files            1024                 524288               files"; 0 means unlimited.

@@ -30,6 +30,12 @@ func TestOpenFiles(t *testing.T) {
 				"-- /proc/71/cgroup --\n0::/system.slice/nginx.service\n",
 			map[string]string{"near_limit": `[{"command":"nginx","pid":71,"open":1000,"limit":1024,"pct":97.65625,"unit":"nginx.service"}]`},
 		},
+		{
+			"a kernel that counts", "-- /proc/self/fd/ 0500 0:0 size=9 --\n-- /proc/1/fd/ 0500 0:0 size=90 --\n-- /proc/70/fd/ 0500 33:33 size=1000 --\n" +
+				"-- /proc/70/comm --\nnginx\n-- /proc/70/limits --\nMax open files            1024                 524288               files     \n" +
+				"-- /proc/71/fd/ 0500 33:33 size=400 --\n-- /proc/71/comm --\njava\n-- /proc/71/limits --\nMax open files            unlimited            unlimited            files     \n",
+			map[string]string{"near_limit": `[{"command":"nginx","pid":70,"open":1000,"limit":1024,"pct":97.65625,"unit":null}]`},
+		},
 		{"a table that was once large", descriptors(70, "nginx", 1024, "1024", 20), map[string]string{"near_limit": "[]"}},
 		{"no limit", descriptors(70, "nginx", 1024, "unlimited", 600), map[string]string{"near_limit": "[]"}},
 		{"a zombie has no table", "-- /proc/70/status --\nName:	x\nState:	Z (zombie)\n", map[string]string{"near_limit": "[]"}},
