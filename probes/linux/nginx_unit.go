@@ -12,7 +12,7 @@ import (
 // maxUnitFiles bounds the search for a unit; a host has some 300.
 const maxUnitFiles = 600
 
-var execStart = regexp.MustCompile(`(?m)^ExecStart=[-@:+!]*(/\S+)`)
+var unitProgram = regexp.MustCompile(`(?m)^ExecStart=[-@:+!]*(/\S+)`)
 
 // upstreamUnit finds the service that should serve at an address of this host where nobody does: the only one whose unit, or the script that it
 // starts, names the port or the socket, or that has the socket's name (php8.2-fpm.sock). Looked for only once nginx was refused there.
@@ -59,7 +59,7 @@ func startsNaming(h host.Files, unit string, word *regexp.Regexp) bool {
 	if word.Match(text) {
 		return true
 	}
-	m := execStart.FindSubmatch(text)
+	m := unitProgram.FindSubmatch(text)
 	if m == nil || !strings.HasPrefix(unit, "/etc/") {
 		return false
 	}
