@@ -327,6 +327,31 @@ func traces(marks []string) (found []string) {
 	return found
 }
 
+// TestFrozen: nothing of a frozen fault changes once it was diagnosed. SHA256SUMS is what `sha256sum *.yaml` says of them; a new file is added
+// to it in the commit that brings it.
+func TestFrozen(t *testing.T) {
+	sums, err := os.ReadFile("frozen/SHA256SUMS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("frozen/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line := fmt.Sprintf("%x  %s\n", sha256.Sum256(text), filepath.Base(file)); !strings.Contains(string(sums), line) {
+			t.Errorf("%s is not what it was when it was frozen", file)
+		}
+	}
+	if lines := strings.Count(string(sums), "\n"); lines != len(files) {
+		t.Errorf("SHA256SUMS has %d lines for %d files", lines, len(files))
+	}
+}
+
 // TestFaultFiles holds what is written down about faults to its form; the lab itself needs a machine that can have one.
 func TestFaultFiles(t *testing.T) {
 	faults, err := LoadFaults(".", kinds...)

@@ -311,6 +311,11 @@ or above in any run. Percentages are of the hosts that were diagnosed: where the
 the fault, nothing is said of hostmend. “Beside it” counts findings at warning or above that hostmend lists on their own though the fault
 is one. One diagnosis takes at least a second, since rates are measured over a second.
 
+The faults written last are by people who had not read the library, from public sources; what hostmend must say of each was named after
+that, from the list of its playbooks' titles and meanings, by somebody who had written neither, before anything was diagnosed. A cause that
+no playbook knows stays among them, as not-in-the-library, and counts as wrong. lab/frozen/SHA256SUMS holds them still. Their first
+diagnosis is the figure; what the library learns from it afterwards shows in the line below.
+
 ## What is not right
 
 {{range .Wrong}}- **{{.Fault}}** ({{.Kind}}): {{outcome .Outcome}}{{if .Expect}}; expected {{.Expect | printf "%s"}}{{end}}{{if .Findings}}; found {{findings .}}{{end}}{{if .Beside}}; beside it {{range $i, $f := .Beside}}{{if $i}}, {{end}}` + "`{{$f}}`" + `{{end}}{{end}}{{if .Note}} — {{cell (short .Note)}}{{end}}
