@@ -29,6 +29,7 @@ https://www.gnu.org/software/grub/manual/grub/grub.html https://uapi-group.org/s
 type bootFacts struct {
 	Config  string      `fact:"config" doc:"GRUB's configuration file"`
 	Entries []bootEntry `fact:"entries" doc:"Entries that load a Linux kernel, in the files' order"`
+	Modules []string    `fact:"modules_missing" doc:"GRUB's modules that read the configuration and are missing or empty, where the directory of its modules for BIOS is there; they are not looked for where the firmware is EFI"`
 }
 
 type bootEntry struct {
@@ -40,6 +41,7 @@ type bootEntry struct {
 
 func boot(_ context.Context, h host.Host) (bootFacts, error) {
 	var f bootFacts
+	var err error
 	for _, file := range []string{"/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"} {
 		text, err := h.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -54,6 +56,9 @@ func boot(_ context.Context, h host.Host) (bootFacts, error) {
 	}
 	if f.Config == "" {
 		return f, probes.NoData("there is no configuration of GRUB here")
+	}
+	if f.Modules, err = missingModules(h, path.Dir(f.Config)+"/i386-pc"); err != nil {
+		return f, err
 	}
 	const loaderEntries = "/boot/loader/entries"
 	dir, err := h.ReadDir(loaderEntries)
@@ -77,6 +82,24 @@ func boot(_ context.Context, h host.Host) (bootFacts, error) {
 		}
 	}
 	return f, nil
+}
+
+// missingModules looks for the modules without which GRUB stops at its rescue prompt: normal.mod, which reads grub.cfg. An EFI loader as
+// distributions sign it has them built in.
+func missingModules(h host.Host, dir string) ([]string, error) {
+	missing := []string{}
+	if isThere(h, "/sys/firmware/efi") || !isThere(h, dir) {
+		return missing, nil
+	}
+	name := dir + "/normal.mod"
+	info, err := h.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && info.Size == 0:
+		missing = append(missing, name)
+	case err != nil:
+		return nil, fmt.Errorf("looking for %s: %w", name, err)
+	}
+	return missing, nil
 }
 
 // parseGrub finds the commands that load kernels and initial RAM disks: in a grub.cfg, and in an entry of the boot loader

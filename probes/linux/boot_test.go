@@ -45,6 +45,10 @@ menuentry 'Debian GNU/Linux' --class debian {
 			map[string]string{"entries[/boot/loader/entries/1-5.10.conf:2].missing": `["/boot/initramfs-5.10.img"]`},
 		},
 		{"a container", "", map[string]string{"(reason)": "no configuration of GRUB"}},
+		{"modules of the loader", debian + kernel + initrd + "-- /boot/grub/i386-pc/normal.mod --\nm\n", map[string]string{"modules_missing": "[]"}},
+		{"a module that is gone", debian + kernel + initrd + "-- /boot/grub/i386-pc/ext2.mod --\nm\n", map[string]string{"modules_missing": `["/boot/grub/i386-pc/normal.mod"]`}},
+		{"a module that a full disk cut to nothing", debian + kernel + initrd + "-- /boot/grub/i386-pc/normal.mod --\n", map[string]string{"modules_missing": `["/boot/grub/i386-pc/normal.mod"]`}},
+		{"leftovers beside EFI", debian + kernel + initrd + "-- /boot/grub/i386-pc/ext2.mod --\nm\n-- /sys/firmware/efi/ --\n", map[string]string{"modules_missing": "[]"}},
 		{"denied", "-- /boot/grub2/grub.cfg !permission --\n", map[string]string{"(reason)": "permission"}},
 		{"cut short in a word", "-- /boot/grub/grub.cfg [quoted] --\n" + quote("\tlinux"), map[string]string{"entries": "[]"}},
 	} {

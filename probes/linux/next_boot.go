@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ var NextBoot = probes.Define(probes.Probe[host.Host]{
 	Name: "next_boot",
 	Doc: `Starting again
 
-Reads systemd's default target, SELinux's configuration, whether a kernel for crash dumps is loaded, and what crashes left in /var/crash and
+Reads systemd's default target, SELinux's configuration, whether a kernel for crash dumps is loaded, udev's rules for network cards, and what crashes left in /var/crash and
 in the firmware's memory (pstore). Nothing is run. Costs 0.2 ms. The boot loader's files are the probe boot's.`,
 	Every: 5 * time.Minute,
 }, nextBoot)
@@ -30,7 +31,14 @@ type nextBootFacts struct {
 	Policy   probes.Opt[bool]       `fact:"selinux_policy" doc:"The policy that SELINUXTYPE names is installed; absent where SELinux is off or not there"`
 	Kdump    probes.Opt[bool]       `fact:"crash_kernel_loaded" doc:"A kernel that would save a dump is loaded; /sys/kernel/kexec_crash_loaded"`
 	Reserved probes.Opt[int]        `fact:"crash_kernel_bytes" unit:"bytes" doc:"Memory that is kept for it; /sys/kernel/kexec_crash_size"`
+	NetRules probes.Cut[netRule]    `fact:"net_rules" doc:"Names that /etc/udev/rules.d/70-persistent-net.rules gives to network cards by their address"`
 	Crashes  probes.Cut[crashTrace] `fact:"crashes" doc:"What crashes left: directories of dumps in /var/crash, records in /sys/fs/pstore and /var/lib/systemd/pstore; the newest 20"`
+}
+
+type netRule struct {
+	Name    string `fact:"name,key" doc:"The interface's name"`
+	MAC     string `fact:"mac" doc:"The card's address"`
+	Present bool   `fact:"present" doc:"There is a card with this address"`
 }
 
 type crashTrace struct {
@@ -47,6 +55,7 @@ func nextBoot(_ context.Context, h host.Host) (nextBootFacts, error) {
 	f.selinux(h)
 	f.Kdump = optionalYes(h, "/sys/kernel/kexec_crash_loaded")
 	f.Reserved = optionalInt(h, "/sys/kernel/kexec_crash_size")
+	f.netRules(h)
 	for _, dir := range []string{"/var/crash", "/sys/fs/pstore", "/var/lib/systemd/pstore"} {
 		f.crashes(h, dir)
 	}
@@ -109,6 +118,40 @@ func (f *nextBootFacts) selinux(h host.Files) {
 	}
 	if f.SELinux = probes.Some(mode); mode == "enforcing" || mode == "permissive" {
 		f.Policy = exists(h, path.Join("/etc/selinux", policy, "policy"))
+	}
+}
+
+var netRuleParts = regexp.MustCompile(`(?i)^[^#]*ATTR\{address\}=="([0-9a-f:]{17})".*\bNAME="([^"]+)"`)
+
+// netRules reads the rules that udev of systemd before 209 wrote by itself, and that an image takes along to other hosts.
+func (f *nextBootFacts) netRules(h host.Host) {
+	unread := func(err error) { f.NetRules.More, f.NetRules.Why = 1, err.Error() }
+	text, err := h.ReadFile("/etc/udev/rules.d/70-persistent-net.rules")
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		unread(err)
+		return
+	}
+	cards, err := h.ReadDir("/sys/class/net")
+	if err != nil {
+		unread(err)
+		return
+	}
+	present := map[string]bool{}
+	for _, c := range cards {
+		if mac, err := readLine(h, "/sys/class/net/"+c.Name+"/address"); err == nil {
+			present[mac] = true
+		}
+	}
+	for line := range strings.Lines(string(text)) {
+		m := netRuleParts.FindStringSubmatch(line)
+		if m == nil || slices.ContainsFunc(f.NetRules.All, func(r netRule) bool { return r.Name == m[2] }) {
+			continue
+		}
+		mac := strings.ToLower(m[1])
+		f.NetRules.All = append(f.NetRules.All, netRule{m[2], mac, present[mac]})
 	}
 }
 

@@ -54,6 +54,7 @@ type socketsFacts struct {
 	Ports       probes.Opt[int]     `fact:"ephemeral_ports" unit:"ports" doc:"Ports that connections from here may use; net.ipv4.ip_local_port_range"`
 	PortsUsed   int                 `fact:"ephemeral_used" unit:"ports" doc:"Connections from here to the destination that has the most; each needs a port of its own"`
 	PortsTarget probes.Opt[string]  `fact:"ephemeral_target" doc:"That destination, as in 192.0.2.1 → 198.51.100.7:443; absent without any"`
+	PortsOwner  probes.Opt[string]  `fact:"ephemeral_owner" doc:"Who holds most of the connections there that are open, its process and its unit; asked for from half of the ports on. Absent if all of them are closed, or nobody's"`
 	PortsPct    probes.Opt[float64] `fact:"ephemeral_used_pct" unit:"%" doc:"ephemeral_used, as part of ephemeral_ports"`
 }
 
@@ -110,9 +111,48 @@ func sockets(ctx context.Context, h host.Host) (socketsFacts, error) {
 	}
 	if high >= low && high > 0 {
 		ports := high - low + 1
-		f.Ports, f.PortsPct = probes.Some(ports), probes.Some(percent(float64(f.PortsUsed), float64(ports)))
+		share := percent(float64(f.PortsUsed), float64(ports))
+		f.Ports, f.PortsPct = probes.Some(ports), probes.Some(share)
+		if share >= 50 {
+			f.PortsOwner = flowOwner(ctx, h, busiest)
+		}
 	}
 	return f, f.limits(h)
+}
+
+// flowSample is how many connections are traced to their process: with several programs the one that has most is likely to be the most of them.
+const flowSample = 64
+
+// flowOwner finds who has opened connections. One that is in TIME-WAIT has no owner any more.
+func flowOwner(ctx context.Context, h host.Host, to flow) probes.Opt[string] {
+	inodes := map[uint32]bool{}
+	err := h.Sockets(ctx, host.SocketQuery{States: 1<<host.TCPEstablished | 1<<host.TCPSynSent | 1<<host.TCPCloseWait}, func(s *host.Socket) error {
+		if s.Inode != 0 && s.Local.Addr() == to.local && s.Remote == to.remote && len(inodes) < flowSample {
+			inodes[s.Inode] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return probes.Unread[string](err.Error())
+	}
+	if len(inodes) == 0 {
+		return probes.None[string]()
+	}
+	owners, err := findOwners(ctx, h, inodes)
+	if err != nil {
+		return probes.Unread[string](err.Error())
+	}
+	held := map[owner]int{}
+	var most owner
+	for _, o := range owners {
+		if held[o]++; held[o] > held[most] || held[o] == held[most] && o.pid < most.pid {
+			most = o
+		}
+	}
+	if most.pid == 0 {
+		return probes.None[string]()
+	}
+	return probes.Some(most.String())
 }
 
 // countSockets counts by state, and connections by flow: those from a port of the range on which nothing listens here, for the other

@@ -45,6 +45,16 @@ func socketLines() string {
 	return b.String()
 }
 
+// heldSockets are more than half of the ports, held by one process if OWNER is the link to one of them.
+func heldSockets() string {
+	var b strings.Builder
+	b.WriteString("-- /proc/77/fd/3 -> OWNER --\n-- /proc/77/comm --\ncrawler\n-- /proc/77/cgroup --\n0::/system.slice/crawler.service\n-- tcp --\n")
+	for i := range 60 {
+		fmt.Fprintf(&b, `{"state":1,"local":"192.0.2.1:%d","remote":"198.51.100.7:443","rq":0,"wq":0,"uid":0,"ino":%d}`+"\n", 40000+i, 7000+i)
+	}
+	return b.String()
+}
+
 func TestSockets(t *testing.T) {
 	for _, c := range []struct {
 		name, capture string
@@ -56,6 +66,10 @@ func TestSockets(t *testing.T) {
 			"ephemeral_target": `"192.0.2.1 → 198.51.100.7:443"`, "orphans": "512", "orphans_max": "null", "orphans_pct": "null",
 			"memory": "168", "memory_pressure": "168", "memory_max": "336", "memory_pct": "50", "udp_memory_pct": "0.5",
 		}},
+		{"a busy host whose connections have an owner", socketFiles + strings.Replace(heldSockets(), "OWNER", "socket:[7001]", 1), map[string]string{
+			"ephemeral_used": "60", "ephemeral_owner": `"crawler (pid 77, crawler.service)"`,
+		}},
+		{"connections that nobody owns", socketFiles + strings.Replace(heldSockets(), "OWNER", "socket:[9]", 1), map[string]string{"ephemeral_used": "60", "ephemeral_owner": "null"}},
 		{"nothing connected", socketFiles + "-- tcp --\n", map[string]string{
 			"tcp": "0", "ephemeral_used": "0", "ephemeral_target": "null", "ephemeral_used_pct": "0",
 		}},
