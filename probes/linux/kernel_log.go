@@ -304,11 +304,6 @@ var kernelRules = []kernelRule{
 		regexp.MustCompile(`#(?:AC|DB): (.+)/\d+ took a`), "arch/x86/kernel/cpu/bus_lock.c",
 	},
 	{
-		"console_overloaded", "more is written to a serial port, as a rule the console, than it takes",
-		[]string{"too much work for irq"},
-		nil, "drivers/tty/serial/8250/8250_core.c",
-	},
-	{
 		"clocksource_unstable", "a clock was found to be wrong and is not used any more",
 		[]string{"Marking clocksource", "Clocksource tsc unstable"},
 		nil, "kernel/time/clocksource.c",
