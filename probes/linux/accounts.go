@@ -62,7 +62,9 @@ type loginFacts struct {
 	Password   probes.Opt[string] `fact:"password" doc:"\"set\", \"locked\" (no password fits; keys still do) or \"empty\"; absent without a line in shadow; needs root"`
 	Expired    probes.Opt[bool]   `fact:"expired" doc:"The account's expiry date has passed: no login, by key neither; needs root"`
 	ExpiredFor probes.Opt[int]    `fact:"expired_days" unit:"days" doc:"Days since then; absent if it has not expired"`
+	Retired    probes.Opt[bool]   `fact:"retired" doc:"Its password was locked (usermod -L), or its expiry is day 0 or 1, which was never a date: usermod(8) takes accounts out of use so; needs root"`
 	Aged       probes.Opt[bool]   `fact:"password_expired" doc:"The password is older than its maximal age, or must be changed at the next login; needs root"`
+	Forced     probes.Opt[bool]   `fact:"password_change_forced" doc:"Somebody said that it must be changed at the next login (chage -d 0); needs root"`
 	Inactive   probes.Opt[bool]   `fact:"password_inactive" doc:"The password expired longer ago than the account may stay unused: no login until root changes that; needs root"`
 }
 
@@ -260,17 +262,23 @@ func (l *loginFacts) shadow(row []string, today int) {
 	if l.Expired = probes.Some(expired); expired {
 		l.ExpiredFor = probes.Some(today - expires)
 	}
+	// useradd leaves "!" or "!!" where there never was a password, as on hosts of keys alone; what usermod -L locked has a hash behind it.
+	locked := strings.TrimLeft(row[spPassword], "!")
+	l.Retired = probes.Some(hasExpiry && expires <= 1 || locked != "" && locked != "*" && locked != row[spPassword])
 	changed, hasChange := days(row[spChanged])
 	limit, hasLimit := days(row[spMax])
 	hasLimit = hasLimit && limit < 10000 // 99999 is never: shadow(5)
 	inactive, hasInactive := days(row[spInactive])
 	l.Aged = probes.Some(hasChange && (changed == 0 || hasLimit && changed+limit < today))
+	l.Forced = probes.Some(hasChange && changed == 0)
 	l.Inactive = probes.Some(hasChange && changed > 0 && hasLimit && hasInactive && changed+limit+inactive < today)
 }
 
 func (l *loginFacts) shadowUnread(why string) {
 	l.Password, l.ExpiredFor = probes.Unread[string](why), probes.Unread[int](why)
-	l.Expired, l.Aged, l.Inactive = probes.Unread[bool](why), probes.Unread[bool](why), probes.Unread[bool](why)
+	for _, fact := range []*probes.Opt[bool]{&l.Expired, &l.Retired, &l.Aged, &l.Forced, &l.Inactive} {
+		*fact = probes.Unread[bool](why)
+	}
 }
 
 func passwordState(p string) string {

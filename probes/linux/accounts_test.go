@@ -49,8 +49,16 @@ func TestAccounts(t *testing.T) {
 			name: "somebody's dates", change: map[string]string{"/etc/shadow": "root:*:20000:0:99999:7:::\nanna:!$6$x:20000:0:90:7:30:20450:\n", "+/home/anna/": ""},
 			want: map[string]string{
 				"logins[anna].password": `"locked"`, "logins[anna].expired": "true", "logins[anna].expired_days": "4", "logins[anna].password_expired": "true",
-				"logins[anna].password_inactive": "true", "logins[anna].home_exists": "true", "logins[root].expired": "false", "logins[root].expired_days": "null",
+				"logins[anna].retired": "true", "logins[anna].password_change_forced": "false", "logins[anna].password_inactive": "true", "logins[anna].home_exists": "true", "logins[root].expired": "false", "logins[root].expired_days": "null",
 			},
+		},
+		{
+			name: "an account of keys alone has expired", change: map[string]string{"/etc/shadow": "root:*:20000:0:99999:7:::\nanna:!!:0:0:90:7::20450:\n"},
+			want: map[string]string{"logins[anna].retired": "false", "logins[anna].expired": "true", "logins[anna].password_change_forced": "true"},
+		},
+		{
+			name: "taken out of use by its date", change: map[string]string{"/etc/shadow": "root:*:20000:0:99999:7:::\nanna:$6$x:20000:0:99999:7::1:\n"},
+			want: map[string]string{"logins[anna].retired": "true", "logins[anna].expired": "true"},
 		},
 		{
 			name: "somebody's password is old and may be changed", change: map[string]string{"/etc/shadow": "root:*:20000:0:99999:7:::\nanna:$6$x:20360:0:90:7:30::\n"},
