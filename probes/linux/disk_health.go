@@ -37,7 +37,6 @@ type arrayFacts struct {
 	Name       string              `fact:"name,key" doc:"Kernel's name: md0"`
 	Level      string              `fact:"level" doc:"raid1, raid5, …; empty for an array that is not started"`
 	Active     bool                `fact:"active" doc:"It is started"`
-	Container  bool                `fact:"container" doc:"It holds the metadata of arrays of a firmware (external:imsm, external:ddf) and no data; the kernel calls it inactive for ever"`
 	Disks      int                 `fact:"disks" unit:"count" doc:"Members that it should have"`
 	Working    int                 `fact:"working" unit:"count" doc:"Members that work"`
 	Failed     int                 `fact:"failed" unit:"count" doc:"Members marked as faulty (F)"`
@@ -99,10 +98,6 @@ func (f *diskHealthFacts) state(h host.Files, name string) {
 //	md0 : active raid1 vdc[1](F) vdb[0]
 //	      1046528 blocks super 1.2 [2/1] [U_]
 //	      [=>...]  recovery =  5.0% (…) finish=…
-//	md127 : inactive sda[0](S)
-//	      1046528 blocks super external:imsm
-//
-// An array inside a container has "super external:/md127/0"; EXTERNAL METADATA of md(4).
 func parseMdstat(text string) ([]arrayFacts, error) {
 	var list []arrayFacts
 	for line := range strings.Lines(text) {
@@ -126,9 +121,6 @@ func parseMdstat(text string) ([]arrayFacts, error) {
 		}
 		a := &list[len(list)-1]
 		for i, word := range fields {
-			if metadata, ok := strings.CutPrefix(word, "external:"); ok && !a.Active {
-				a.Container = !strings.HasPrefix(metadata, "/")
-			}
 			if _, err := fmt.Sscanf(word, "[%d/%d]", &a.Disks, &a.Working); err == nil && strings.HasSuffix(word, "]") {
 				continue
 			}

@@ -22,11 +22,7 @@ func TestDiskHealth(t *testing.T) {
 			"failed[sda].state": `"offline"`, "duplicates[UUID=a].devices": `["sda1","sdb1"]`, "duplicates[UUID=a].used": "true",
 			"duplicates[PARTUUID=p1].used": "false", "duplicates[LABEL=data].used": "none",
 			"arrays[md127].failed": "1", "arrays[md127].disks": "3", "arrays[md127].working": "2", "arrays[md127].level": `"raid5"`, "arrays[md127].progress_pct": "12.6",
-			"arrays[md2].active": "false", "arrays[md2].container": "false",
-		}},
-		{"a firmware's arrays and their container", "-- /sys/block/sda/device/state --\nrunning\n-- /proc/mdstat --\nPersonalities : [raid1]\nmd126 : active raid1 sda[1] sdb[0]\n      100 blocks super external:/md127/0 [2/2] [UU]\n\n" +
-			"md127 : inactive sdb[1](S) sda[0](S)\n      6306 blocks super external:imsm\n\nmd125 : inactive sdc[1](S)\n      100 blocks super external:/md124/0\n", map[string]string{
-			"arrays[md127].container": "true", "arrays[md126].container": "false", "arrays[md126].active": "true", "arrays[md125].container": "false",
+			"arrays[md2].active": "false",
 		}},
 		{"an array of the firmware's", "-- /sys/block/sda/device/state --\nrunning\n" + "-- /proc/mdstat --\nmd126 : active raid1 nvme1n1[1] nvme0n1[0]\n      100 blocks super external:/md127/0 [2/2] [UU]\n\n" +
 			"md127 : inactive nvme1n1[1](S) nvme0n1[0](S)\n      10402 blocks super external:imsm\n\nunused devices: <none>\n", map[string]string{"arrays[md126].working": "2", "arrays": `[{"name":"md126","level":"raid1","active":true,"disks":2,"working":2,"failed":0,"recovering":false,"progress_pct":null}]`}},
