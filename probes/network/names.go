@@ -23,11 +23,12 @@ var Names = probes.Define(probes.Probe[host.Host]{
 Reads /etc/hosts, nsswitch.conf and the modes of the files that every program reads, and asks the first three name servers three kinds of
 questions: for a name that exists (this host's first time server with a name, else a.root-servers.net), for one that must not exist
 (RFC 6761's .invalid), and, the first server that answers, for the search domains and for names of /etc/hosts that are pinned to an address of another
-host. Where such an address differs from DNS both are tried by ping and TCP. Costs 1 ms of CPU and, where servers are silent, up to 2 s of waiting. Modules of
+host. Silence for a search domain is asked about once more. Where such an address differs from DNS both are tried by ping and TCP. Costs 1 ms of CPU
+and, where servers are silent, up to 3 s of waiting. Modules of
 nsswitch.conf other than files, dns, resolve and myhostname are listed and not asked.`,
 	Needs:   probes.Network,
 	Every:   time.Minute,
-	Timeout: 3 * time.Second,
+	Timeout: 4 * time.Second,
 }, names)
 
 type namesFacts struct {
@@ -74,7 +75,7 @@ type nameOverride struct {
 
 type searchDomain struct {
 	Domain   string             `fact:"domain,key" doc:"The domain"`
-	Answered probes.Opt[bool]   `fact:"answered" doc:"The name server answered for it within a second, be it that there is no such domain; no: it was silent although it answers for other names"`
+	Answered probes.Opt[bool]   `fact:"answered" doc:"The name server answered for it within a second, be it that there is no such domain; no: it was silent twice although it answers for other names"`
 	RCode    probes.Opt[string] `fact:"rcode" doc:"Its answer; absent if it was silent"`
 }
 
@@ -318,6 +319,9 @@ func (f *namesFacts) askSearch(ctx context.Context, h host.Host, server netip.Ad
 		}
 		all.Go(func() {
 			a, err := lookUp(ctx, h, server, s.Domain+".", "A")
+			if err != nil && !notAsked(err) { // a datagram may be lost, and a server may have to look far the first time
+				a, err = lookUp(ctx, h, server, s.Domain+".", "A")
+			}
 			switch {
 			case err == nil:
 				s.RCode, s.Answered = probes.Some(a.RCode), probes.Some(true)

@@ -1,9 +1,14 @@
 package network
 
 import (
+	"context"
+	"net/netip"
+	"os"
 	"slices"
+	"sync"
 	"testing"
 
+	"github.com/hostmend/hostmend/internal/host"
 	"github.com/hostmend/hostmend/probes"
 )
 
@@ -80,5 +85,26 @@ func TestHostsOrder(t *testing.T) {
 		if got := hostsOrder(line + "\n"); !slices.Equal(got, want) {
 			t.Errorf("%q: %q, want %q", line, got, want)
 		}
+	}
+}
+
+// lossyHost loses the first question for each name.
+type lossyHost struct {
+	host.Host
+	asked sync.Map
+}
+
+func (l *lossyHost) Query(ctx context.Context, q host.DNSQuery) (host.DNSAnswer, error) {
+	if _, again := l.asked.LoadOrStore(q.Name, true); !again {
+		return host.DNSAnswer{}, os.ErrDeadlineExceeded
+	}
+	return host.DNSAnswer{RCode: "NXDOMAIN"}, nil
+}
+
+func TestSearchDomainIsAskedTwice(t *testing.T) {
+	var f namesFacts
+	f.askSearch(t.Context(), &lossyHost{}, netip.MustParseAddr("10.0.0.2"), []string{"example.com"})
+	if answered, ok := f.Search[0].Answered.Get(); !answered || !ok {
+		t.Errorf("%+v; the second question was answered", f.Search[0])
 	}
 }
