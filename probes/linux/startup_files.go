@@ -85,7 +85,7 @@ func startupFiles(_ context.Context, h host.Host) (startupFacts, error) {
 func (f *startupFacts) read(h host.Files, file, account string, root bool) {
 	b, err := h.ReadFile(file)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		if !errors.Is(err, fs.ErrNotExist) {
 			f.Ends.More++
 			f.Ends.Why = err.Error()
 		}

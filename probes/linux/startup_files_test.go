@@ -76,6 +76,9 @@ func TestStartupFiles(t *testing.T) {
 		{"all is well", passwd + "-- /etc/profile --\nif [ -d x ]; then exit; fi\n-- /home/fish/.bashrc --\nexit\n-- /var/www/.bashrc --\nexit\n", map[string]string{"checked": "1", "ends": "[]"}},
 		{"an account's", passwd + "-- /home/deploy/.bashrc --\necho x\nexit 1\n", map[string]string{"ends[/home/deploy/.bashrc:2].account": `"deploy"`, "ends[/home/deploy/.bashrc:2].root": "false", "ends[/home/deploy/.bashrc:2].text": `"exit 1"`}},
 		{"everybody's", passwd + "-- /etc/profile.d/x.sh --\nexec /opt/gone\n-- /etc/profile.d/README --\nexit\n", map[string]string{"ends[/etc/profile.d/x.sh:1].account": `""`, "ends[/etc/profile.d/x.sh:1].root": "true", "ends[/etc/profile.d/x.sh:1].kind": `"exec"`}},
+		{"root's, for an ordinary user", passwd + "-- /etc/profile --\nPS1='$ '\n-- /root/.bashrc !permission --\n", map[string]string{
+			"checked": "1", "ends": `{"items":[],"more":1,"why":"open /root/.bashrc: permission denied"}`,
+		}},
 		{"no accounts", "", map[string]string{"(reason)": "/etc/passwd"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantFacts(t, StartupFiles, observe(t, StartupFiles, c.capture), c.want) })

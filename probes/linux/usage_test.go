@@ -1,9 +1,12 @@
 package linux
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/hostmend/hostmend/internal/host/hosttest"
 )
 
 func TestUsage(t *testing.T) {
@@ -77,5 +80,36 @@ func TestUsageGrowth(t *testing.T) {
 	f, _ = usage([]usageSample{at(3000, 400)}, &[]usageSample{at(4000, 500)}, 1e10)
 	if _, full := f.Filesystems[0].FullIn.Get(); full || len(f.Filesystems[0].Growing) != 0 {
 		t.Errorf("what shrinks is never full: %+v", f)
+	}
+}
+
+// endingContext ends once it was asked for its error some times.
+type endingContext struct {
+	context.Context
+	left int
+}
+
+func (c *endingContext) Err() error {
+	if c.left--; c.left < 0 {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func TestUsageStopsWithinADirectory(t *testing.T) {
+	var capture strings.Builder
+	capture.WriteString("-- /data/ dev=254:16 ino=2 --\n")
+	for i := range 2000 {
+		fmt.Fprintf(&capture, "-- /data/%04d dev=254:16 ino=%d size=1 blocks=8 --\n", i, 10+i)
+	}
+	h, err := hosttest.Parse([]byte(capture.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := usageSample{mount: "/data"}
+	w := usageWalk{ctx: &endingContext{t.Context(), 1}, h: h, s: &s}
+	w.run()
+	if s.complete || s.entries > 256 {
+		t.Errorf("%d entries, complete %v: it should have stopped after 256", s.entries, s.complete)
 	}
 }
