@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -45,13 +46,15 @@ type nginxPort struct {
 }
 
 type nginxUpstream struct {
-	Address string             `fact:"address,key" doc:"Scheme and address, as in http://127.0.0.1:8080 or http://unix:/run/app.sock"`
-	Refused int                `fact:"refused" unit:"count" doc:"How often in the last ten minutes it refused the connection, or its socket was not there"`
-	Timeout int                `fact:"timed_out" unit:"count" doc:"How often it did not answer in time"`
-	Broken  int                `fact:"broken" unit:"count" doc:"How often it closed the connection before its answer was whole"`
-	Last    time.Duration      `fact:"last" doc:"How long ago the last of these was"`
-	Served  probes.Opt[bool]   `fact:"served" doc:"Somebody listens there now; absent for another host's address"`
-	Unit    probes.Opt[string] `fact:"unit" doc:"The service that should: the only one whose unit or start script names the port or socket; absent if somebody listens, or that cannot be told"`
+	Address  string             `fact:"address,key" doc:"Scheme and address, as in http://127.0.0.1:8080 or http://unix:/run/app.sock"`
+	Refused  int                `fact:"refused" unit:"count" doc:"How often in the last ten minutes it refused the connection, or its socket was not there"`
+	Timeout  int                `fact:"timed_out" unit:"count" doc:"How often it did not answer in time"`
+	Broken   int                `fact:"broken" unit:"count" doc:"How often it closed the connection before its answer was whole"`
+	Last     time.Duration      `fact:"last" doc:"How long ago the last of these was"`
+	Others   int                `fact:"others" unit:"count" doc:"Other servers of its upstream block, to which nginx turns when this one fails; 0 for an address that stands alone"`
+	NoneLeft int                `fact:"none_left" unit:"count" doc:"How often nginx said that of its upstream block no server is left: no live upstreams"`
+	Served   probes.Opt[bool]   `fact:"served" doc:"Somebody listens there now; absent for another host's address"`
+	Unit     probes.Opt[string] `fact:"unit" doc:"The service that should: the only one whose unit or start script names the port or socket; absent if somebody listens, or that cannot be told"`
 }
 
 // nginxRecent is how far back complaints count: what is older may have been mended.
@@ -82,8 +85,10 @@ func nginx(ctx context.Context, h host.Host) (nginxFacts, error) {
 	f.Connections, f.Files, f.ConfigError, f.ConfigAge = s.connections, s.files, s.configError, s.configAge
 	served, err := f.ports(ctx, h, conf)
 	f.Upstreams = most(s.upstreams, maxUpstreams, func(u *nginxUpstream) (int, string) { return u.Refused + u.Timeout + u.Broken, u.Address })
+	groups := upstreamGroups(conf.text)
 	for i := range f.Upstreams.All {
 		u := &f.Upstreams.All[i]
+		u.group(groups, s.upstreams)
 		u.Served = upstreamServed(h, u.Address, served, err)
 		if here, ok := u.Served.Get(); ok && !here && u.Refused > 0 {
 			u.Unit = upstreamUnit(h, u.Address)
@@ -213,6 +218,8 @@ func (s *nginxSearch) line(level, text string, written time.Time, age time.Durat
 	}
 	u.Last = max(0, age)
 	switch {
+	case strings.HasPrefix(text, "no live upstreams"):
+		u.NoneLeft++
 	case strings.Contains(text, "(111: Connection refused)"), strings.Contains(text, "(2: No such file or directory)"):
 		u.Refused++
 	case strings.Contains(text, "timed out"):
@@ -220,6 +227,66 @@ func (s *nginxSearch) line(level, text string, written time.Time, age time.Durat
 	case strings.Contains(text, "prematurely closed"), strings.Contains(text, "(104: Connection reset"):
 		u.Broken++
 	}
+}
+
+// upstreamGroup is an upstream block of the configuration: its name, and the servers that it shares requests among.
+type upstreamGroup struct {
+	name    string
+	servers []string
+}
+
+var (
+	upstreamBlock  = regexp.MustCompile(`(?m)^\s*upstream\s+(\S+?)\s*\{([^}]*)\}`)
+	upstreamServer = regexp.MustCompile(`(?m)^\s*server\s+([^;]+);`)
+)
+
+// upstreamGroups reads the upstream blocks (https://nginx.org/en/docs/http/ngx_http_upstream_module.html).
+func upstreamGroups(text string) []upstreamGroup {
+	var groups []upstreamGroup
+	for _, m := range upstreamBlock.FindAllStringSubmatch(text, -1) {
+		g := upstreamGroup{name: m[1]}
+		for _, server := range upstreamServer.FindAllStringSubmatch(m[2], -1) {
+			if words := strings.Fields(server[1]); !slices.Contains(words, "down") {
+				g.servers = append(g.servers, words[0])
+			}
+		}
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+// has reports whether an address of the error log can be one of the group's servers. A server by name can have any address.
+func (g *upstreamGroup) has(address string) bool {
+	return slices.ContainsFunc(g.servers, func(server string) bool {
+		if server == address || server+":80" == address {
+			return true
+		}
+		host, port, ok := strings.Cut(server, ":")
+		if !ok {
+			port = "80"
+		}
+		_, notAddress := netip.ParseAddr(host)
+		return notAddress != nil && host != "unix" && !strings.HasPrefix(server, "[") && strings.HasSuffix(address, ":"+port)
+	})
+}
+
+// group fills in what the server's upstream block says. Of blocks that share the server the one with fewest servers counts.
+func (u *nginxUpstream) group(groups []upstreamGroup, complaints map[string]*nginxUpstream) {
+	scheme, address, _ := strings.Cut(u.Address, "://")
+	u.Others = -1
+	for i := range groups {
+		g := &groups[i]
+		if !g.has(address) {
+			continue
+		}
+		if u.Others < 0 || len(g.servers)-1 < u.Others {
+			u.Others = len(g.servers) - 1
+		}
+		if c := complaints[scheme+"://"+g.name]; c != nil {
+			u.NoneLeft += c.NoneLeft
+		}
+	}
+	u.Others = max(0, u.Others)
 }
 
 var nginxListen = regexp.MustCompile(`(?m)^\s*listen\s+([^;]+);`)

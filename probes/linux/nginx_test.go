@@ -1,6 +1,9 @@
 package linux
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // nginxHost runs nginx since 30 minutes before the capture, which is at 2026-01-01 00:00:00 UTC; its clock shows Shanghai's time.
 const nginxHost = `-- /run/nginx.pid mtime=2025-12-31T23:30:00Z --
@@ -38,6 +41,8 @@ func TestNginx(t *testing.T) {
 	const refused = ` [error] 9#9: *1 connect() failed (111: Connection refused) while connecting to upstream, client: 10.0.0.1, server: , request: "GET / HTTP/1.1", upstream: "http://127.0.0.1:8081/health", host: "x"` + "\n"
 	const slow = ` [error] 9#9: *2 upstream timed out (110: Connection timed out) while reading response header from upstream, client: 10.0.0.1, server: , request: "GET / HTTP/1.1", upstream: "http://10.0.0.9:80/a", host: "x"` + "\n"
 	const gone = ` [crit] 9#9: *3 connect() to unix:/run/app.sock failed (2: No such file or directory) while connecting to upstream, client: 10.0.0.1, server: , request: "GET / HTTP/1.1", upstream: "http://unix:/run/app.sock:/x", host: "x"` + "\n"
+	const none = ` [error] 9#9: *4 no live upstreams while connecting to upstream, client: 10.0.0.1, server: , request: "GET / HTTP/1.1", upstream: "http://shop/x", host: "x"` + "\n"
+	const pool = "-- /etc/nginx/sites-enabled/pool --\nupstream shop {\n    server 127.0.0.1:8081 weight=5;\n    server 10.0.0.2:8081;\n    server 10.0.0.3:8081;\n    server 10.0.0.4:8081 down;\n}\n"
 	const emerg = ` [emerg] 9#9: unknown directive "servr" in /etc/nginx/sites-enabled/shop:1` + "\n"
 	for _, c := range []struct {
 		name, capture string
@@ -73,6 +78,18 @@ ExecStart=/usr/bin/a 8081
 -- /etc/systemd/system/b.service --
 ExecStart=/usr/bin/b 8081
 `, map[string]string{"upstreams[http://127.0.0.1:8081].unit": "null"}},
+		{"one server of three", nginxHost + pool + log + "2026/01/01 07:59:30" + refused, map[string]string{
+			"upstreams[http://127.0.0.1:8081].others": "2", "upstreams[http://127.0.0.1:8081].none_left": "0",
+		}},
+		{"the last of three", nginxHost + pool + log + "2026/01/01 07:59:30" + refused + "2026/01/01 07:59:30" + none, map[string]string{
+			"upstreams[http://127.0.0.1:8081].others": "2", "upstreams[http://127.0.0.1:8081].none_left": "1", "upstreams[http://shop].refused": "0",
+		}},
+		{"a server of a block of its own", nginxHost + strings.ReplaceAll(pool, "server 10", "# server 10") + log + "2026/01/01 07:59:30" + refused, map[string]string{
+			"upstreams[http://127.0.0.1:8081].others": "0",
+		}},
+		{"servers by name", nginxHost + "-- /etc/nginx/sites-enabled/pool --\nupstream shop {\n server a.internal:80;\n server b.internal;\n}\n" + log + "2026/01/01 07:59:30" + slow, map[string]string{
+			"upstreams[http://10.0.0.9:80].others": "1",
+		}},
 		{"its own limits", nginxHost + log + "2026/01/01 07:59:30 [alert] 9#9: 768 worker_connections are not enough\n", map[string]string{"worker_connections_errors": "1"}},
 		{"its configuration", nginxHost + log + "2026/01/01 07:50:00" + emerg, map[string]string{
 			"config_error": `"unknown directive \"servr\" in /etc/nginx/sites-enabled/shop:1"`, "config_error_age": `"30s"`,
