@@ -33,7 +33,7 @@ type intrusionFacts struct {
 	Suspects probes.Cut[suspectProcess]  `fact:"suspects" doc:"Processes that are unusual; at most 20"`
 	Mounted  []string                    `fact:"mounted_over" doc:"Directories of processes in /proc on which something is mounted, so that no tool shows them"`
 	Unlisted probes.Opt[int]             `fact:"unlisted" unit:"count" doc:"Processes that the kernel counts and that /proc does not list; absent in a container, where the counts are of different things"`
-	Setuid   probes.Cut[setuidTemporary] `fact:"setuid" doc:"Programs in /tmp, /var/tmp and /dev/shm that run as root whoever starts them"`
+	Setuid   probes.Cut[setuidTemporary] `fact:"setuid" doc:"Programs in /tmp, /var/tmp and /dev/shm, and in the directories right in them, that run as root whoever starts them"`
 }
 
 type suspectProcess struct {
@@ -267,30 +267,52 @@ func (f *intrusionFacts) mounts(h host.Files) error {
 	return nil
 }
 
-// maxTemporary bounds how many files of a temporary directory are looked at.
-const maxTemporary = 300
+// maxTemporary and maxTemporaryDirs bound how many files and directories of a temporary directory are looked at.
+const (
+	maxTemporary     = 300
+	maxTemporaryDirs = 50
+)
 
+// setuid looks at the files of a temporary directory and of the directories right in it. Deeper lies, rightly, the su of an unpacked root file system.
 func (f *intrusionFacts) setuid(h host.Files, dir string) {
+	left := maxTemporary
+	inner := f.setuidFiles(h, dir, dir, &left)
+	if n := len(inner); n > maxTemporaryDirs {
+		f.Setuid.More++
+		f.Setuid.Why = fmt.Sprintf("only the first %d directories of %s were looked at", maxTemporaryDirs, dir)
+		inner = inner[:maxTemporaryDirs]
+	}
+	for _, d := range inner {
+		f.setuidFiles(h, dir, d, &left)
+	}
+}
+
+// setuidFiles looks at a directory's files, and returns the directories in it.
+func (f *intrusionFacts) setuidFiles(h host.Files, root, dir string, left *int) (inner []string) {
 	entries, err := h.ReadDir(dir)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			f.Setuid.More, f.Setuid.Why = f.Setuid.More+1, err.Error()
 		}
-		return
+		return nil
 	}
-	looked := 0
 	for _, e := range entries {
-		if !e.Type.IsRegular() {
+		name := dir + "/" + e.Name
+		if e.Type.IsDir() {
+			inner = append(inner, name)
+		}
+		if !e.Type.IsRegular() || *left < 0 {
 			continue
 		}
-		if looked++; looked > maxTemporary {
+		if *left--; *left < 0 {
 			f.Setuid.More++
-			f.Setuid.Why = fmt.Sprintf("only the first %d files of %s were looked at", maxTemporary, dir)
-			return
+			f.Setuid.Why = fmt.Sprintf("only the first %d files of %s were looked at", maxTemporary, root)
+			continue
 		}
-		fi, err := h.Lstat(dir + "/" + e.Name)
+		fi, err := h.Lstat(name)
 		if err == nil && fi.Mode&fs.ModeSetuid != 0 && fi.UID == 0 && fi.Mode&0o111 != 0 {
-			f.Setuid.All = append(f.Setuid.All, setuidTemporary{dir + "/" + e.Name, fmt.Sprintf("4%03o", fi.Mode.Perm())})
+			f.Setuid.All = append(f.Setuid.All, setuidTemporary{name, fmt.Sprintf("4%03o", fi.Mode.Perm())})
 		}
 	}
+	return inner
 }

@@ -34,6 +34,9 @@ func TestIntrusion(t *testing.T) {
 		{"Linux 6.1, not listed", proc + files + "-- /proc/ nlink=14 @0s --\n", map[string]string{"unlisted": "3"}},
 		{"mounted with processes only", "-- /proc/self/ns/pid -> pid:[4026531836] --\n-- /proc/ nlink=99 --\n-- /proc/self/mountinfo --\n1 0 0:5 / /proc rw,subset=pid - proc proc rw\n-- /proc/1/comm --\nx\n", map[string]string{"unlisted": "null"}},
 		{"in a container", "-- /proc/self/ns/pid -> pid:[4026532001] --\n-- /proc/ nlink=99 --\n-- /proc/self/mountinfo --\n1 0 0:5 / /proc rw - proc proc rw\n-- /proc/1/comm --\nx\n", map[string]string{"unlisted": "null"}},
+		{"one in a hidden directory", proc + "-- /dev/shm/.x/ --\n-- /dev/shm/.x/sh 04755 --\n", map[string]string{"setuid[/dev/shm/.x/sh].mode": `"4755"`}},
+		{"an unpacked root file system", proc + "-- /tmp/rootfs/ --\n-- /tmp/rootfs/bin/ --\n-- /tmp/rootfs/bin/su 04755 --\n", map[string]string{"setuid": "[]"}},
+		{"a directory that may not be listed", proc + "-- /tmp/.x/ !permission --\n", map[string]string{"setuid": `{"items":[],"more":1,"why":"open /tmp/.x: permission denied"}`}},
 		{"a set-uid shell", proc + "-- /var/tmp/.sh 04755 --\n-- /tmp/mine 04755 1000:1000 --\n-- /tmp/plain 0755 --\n", map[string]string{"setuid[/var/tmp/.sh].mode": `"4755"`, "setuid[/tmp/mine]": "none"}},
 		{"no /proc", "", map[string]string{"(reason)": "/proc"}},
 	} {
