@@ -35,6 +35,7 @@ type firewallFacts struct {
 	Rules      int                         `fact:"rules" unit:"count" doc:"Rules in all tables"`
 	Masquerade bool                        `fact:"masquerade" doc:"Some rule hides other hosts, such as containers, behind an address of this one: masquerade or snat"`
 	Listeners  probes.Cut[firewallVerdict] `fact:"listeners" doc:"Listening ports of addresses that others can reach"`
+	BothKinds  bool                        `fact:"iptables_both" doc:"Rules stand in the kernel's old tables (iptables-legacy) and in those that iptables makes in nftables, so that each tool shows a part of them"`
 	Bridges    []bridgeVerdict             `fact:"bridges" doc:"Bridges with an IPv4 network and something on it, such as containers: may those reach others?"`
 	Outgoing   []outgoingVerdict           `fact:"outgoing" doc:"What this host asks of others: its name servers, the cloud's metadata, and a time and a web server on the Internet"`
 }
@@ -89,7 +90,7 @@ func firewall(ctx context.Context, h host.Host) (firewallFacts, error) {
 		return firewallFacts{}, err
 	}
 	sockets := reachableSockets(served, ways)
-	f := firewallFacts{FrontEnd: frontEnd, Rules: rules.rules, Masquerade: rules.masquerades}
+	f := firewallFacts{FrontEnd: frontEnd, Rules: rules.rules, Masquerade: rules.masquerades, BothKinds: rules.bothKinds()}
 	fuel := ruleFuel
 	if f.Outgoing, err = judgeOutgoing(ctx, h, rules, served, &fuel); err != nil {
 		return firewallFacts{}, err
@@ -408,6 +409,22 @@ func iptablesSave(ctx context.Context, h host.Host, family string, names ...stri
 		return out.Stdout, err
 	}
 	return nil, err
+}
+
+// bothKinds tells that both kinds of iptables have rules.
+func (r *ruleset) bothKinds() bool {
+	var legacy, modern bool
+	for _, c := range r.called {
+		if len(c.rules) == 0 || c.family != "ip" && c.family != "ip6" {
+			continue
+		}
+		if strings.HasPrefix(c.table, "legacy ") {
+			legacy = true
+		} else if _, builtin := iptablesHooks[c.table+" "+c.name]; builtin {
+			modern = true
+		}
+	}
+	return legacy && modern
 }
 
 // frontEnd recognises who manages the rules by the names that it gives its tables and chains.

@@ -43,6 +43,7 @@ type eniInterface struct {
 	HostPrefix probes.Opt[int]    `fact:"host_prefix" unit:"bits" doc:"The prefix length that the address has on this host; absent without it"`
 	Others     []string           `fact:"other_addresses" doc:"IPv4 addresses that the interface has besides"`
 	Elsewhere  probes.Opt[string] `fact:"address_on" doc:"Another interface that has the address"`
+	VPC        probes.Opt[string] `fact:"vpc" doc:"The VPC that it belongs to; asked for only where there are several interfaces"`
 }
 
 const (
@@ -89,6 +90,13 @@ func eni(ctx context.Context, h host.Host) (eniFacts, error) {
 		e, err := readENI(ctx, h, mac, links, addrs)
 		if err != nil {
 			return f, err
+		}
+		if len(macs) > 1 {
+			if id, err := metadataItem(ctx, h, macsFolder+mac+"/vpc-id"); err != nil {
+				e.VPC = probes.Unread[string](err.Error())
+			} else {
+				e.VPC = probes.Some(id)
+			}
 		}
 		e.Primary = len(macs) == 1 || strings.EqualFold(mac, instance)
 		f.Interfaces.All = append(f.Interfaces.All, e)

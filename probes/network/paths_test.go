@@ -55,7 +55,7 @@ func TestENI(t *testing.T) {
 	const right = `{"link":2,"prefix":"172.16.0.10/24","scope":"global"}` + "\n"
 	check(t, ENI, []row{
 		{"one, as it should be", here + right + item(macsFolder, mac1+"/") + nic(mac1, "172.16.0.10", "255.255.255.0", "172.16.0.253"), probes.OK, []string{
-			`{"mac":"00:16:3e:00:00:10","primary":true,"address":"172.16.0.10","prefix":24,"gateway":null,"interface":"eth0","up":true,"has_address":true,"host_prefix":24,"other_addresses":[],"address_on":null}`,
+			`{"mac":"00:16:3e:00:00:10","primary":true,"address":"172.16.0.10","prefix":24,"gateway":null,"interface":"eth0","up":true,"has_address":true,"host_prefix":24,"other_addresses":[],"address_on":null,"vpc":`,
 		}},
 		{
 			"a second one, down", here + right + item("mac", mac1) + item(macsFolder, mac1+`/\n`+mac2+"/") +
