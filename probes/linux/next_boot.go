@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"path"
@@ -19,7 +20,7 @@ var NextBoot = probes.Define(probes.Probe[host.Host]{
 	Name: "next_boot",
 	Doc: `Starting again
 
-Reads systemd's default target, SELinux's configuration, whether a kernel for crash dumps is loaded, udev's rules for network cards, and what crashes left in /var/crash and
+Reads systemd's default target, SELinux's configuration, whether a kernel for crash dumps is loaded, udev's rules for network cards, whether the former system was shut down (the end of /var/log/wtmp), and what crashes left in /var/crash and
 in the firmware's memory (pstore). Nothing is run. Costs 0.2 ms. The boot loader's files are the probe boot's.`,
 	Every: 5 * time.Minute,
 }, nextBoot)
@@ -31,6 +32,7 @@ type nextBootFacts struct {
 	Policy   probes.Opt[bool]       `fact:"selinux_policy" doc:"The policy that SELINUXTYPE names is installed; absent where SELinux is off or not there"`
 	Kdump    probes.Opt[bool]       `fact:"crash_kernel_loaded" doc:"A kernel that would save a dump is loaded; /sys/kernel/kexec_crash_loaded"`
 	Reserved probes.Opt[int]        `fact:"crash_kernel_bytes" unit:"bytes" doc:"Memory that is kept for it; /sys/kernel/kexec_crash_size"`
+	Unclean  probes.Opt[bool]       `fact:"unclean" doc:"The system that ran before this one was not shut down: it crashed, hung and was reset, or lost its power. Absent where /var/log/wtmp does not reach back to it, or does not know this start"`
 	NetRules probes.Cut[netRule]    `fact:"net_rules" doc:"Names that /etc/udev/rules.d/70-persistent-net.rules gives to network cards by their address"`
 	Crashes  probes.Cut[crashTrace] `fact:"crashes" doc:"What crashes left: directories of dumps in /var/crash, records in /sys/fs/pstore and /var/lib/systemd/pstore; the newest 20"`
 }
@@ -55,6 +57,7 @@ func nextBoot(_ context.Context, h host.Host) (nextBootFacts, error) {
 	f.selinux(h)
 	f.Kdump = optionalYes(h, "/sys/kernel/kexec_crash_loaded")
 	f.Reserved = optionalInt(h, "/sys/kernel/kexec_crash_size")
+	f.Unclean = uncleanStart(h)
 	f.netRules(h)
 	for _, dir := range []string{"/var/crash", "/sys/fs/pstore", "/var/lib/systemd/pstore"} {
 		f.crashes(h, dir)
@@ -119,6 +122,70 @@ func (f *nextBootFacts) selinux(h host.Files) {
 	if f.SELinux = probes.Some(mode); mode == "enforcing" || mode == "permissive" {
 		f.Policy = exists(h, path.Join("/etc/selinux", policy, "policy"))
 	}
+}
+
+// wtmpLayouts are the sizes of a record of wtmp(5) and where its time stands: as on x86-64, and with a 64-bit time as on arm64.
+var wtmpLayouts = []struct{ size, time int }{{384, 340}, {400, 344}}
+
+// wtmpTail is a multiple of both sizes, some 400 logins.
+const wtmpTail = 16 * 9600
+
+const (
+	wtmpRunLevel = 1
+	wtmpBoot     = 2
+	wtmpUser     = 44 // where its name stands
+	maxWtmpType  = 9
+	// The clock may be set right between the kernel's start and the record.
+	bootTolerance = 10 * time.Minute
+)
+
+// uncleanStart looks in wtmp for this start and for a shutdown before it: systemd and sysvinit write a record "shutdown" when they end.
+func uncleanStart(h host.Host) probes.Opt[bool] {
+	up, err := readUptime(h)
+	if err != nil {
+		return probes.Unread[bool](err.Error())
+	}
+	log, err := h.ReadTail("/var/log/wtmp", wtmpTail)
+	if errors.Is(err, fs.ErrNotExist) {
+		return probes.None[bool]()
+	}
+	if err != nil {
+		return probes.Unread[bool](err.Error())
+	}
+	for _, l := range wtmpLayouts {
+		if len(log)%l.size != 0 || len(log) == 0 {
+			continue
+		}
+		if unclean, ok := judgeWtmp(log, l.size, l.time, h.Now().Add(-up)); ok {
+			return unclean
+		}
+	}
+	return probes.None[bool]()
+}
+
+// judgeWtmp says what came before the last start; not ok if the records are not of this layout.
+func judgeWtmp(log []byte, size, at int, booted time.Time) (unclean probes.Opt[bool], ok bool) {
+	before, shutdown := 0, false
+	for ; len(log) > 0; log = log[size:] {
+		kind := binary.NativeEndian.Uint16(log)
+		if kind > maxWtmpType {
+			return probes.None[bool](), false
+		}
+		user, _, _ := strings.Cut(string(log[wtmpUser:wtmpUser+32]), "\x00")
+		switch {
+		case kind == wtmpRunLevel && user == "shutdown":
+			shutdown = true
+		case kind == wtmpBoot:
+			unclean = probes.None[bool]()
+			written := time.Unix(int64(binary.NativeEndian.Uint32(log[at:])), 0)
+			if written.Sub(booted).Abs() < bootTolerance && before > 0 {
+				unclean = probes.Some(!shutdown)
+			}
+			shutdown = false
+		}
+		before++
+	}
+	return unclean, true
 }
 
 var netRuleParts = regexp.MustCompile(`(?i)^[^#]*ATTR\{address\}=="([0-9a-f:]{17})".*\bNAME="([^"]+)"`)
