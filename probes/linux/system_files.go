@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +21,8 @@ var SystemFiles = probes.Define(probes.Probe[host.Host]{
 	Doc: `Key system files
 
 Looks at the mode, owner and line ends of the files under /etc that booting and logging in need (accounts, fstab, name service,
-PAM, profile, sudoers, sysctl, sshd), and whether PAM files include others that are missing. Costs about 1 ms. Which modes are
+PAM, profile, sudoers, sysctl, sshd), and whether PAM files include others that are missing. Costs about 1 ms, and 20 ms where
+ld.so.preload names a library, which is then looked for in the lists of all packages. Which modes are
 right is a matter of the distribution: only what opens a file to those who must not write (or read) it, or closes it to those who
 must read it, is called wrong.`,
 	Every: 5 * time.Minute,
@@ -46,8 +48,9 @@ type fileFacts struct {
 }
 
 type preloadFile struct {
-	Path   string           `fact:"path,key" doc:"The library"`
-	Exists probes.Opt[bool] `fact:"exists" doc:"It is there; if not, every program complains"`
+	Path     string           `fact:"path,key" doc:"The library"`
+	Exists   probes.Opt[bool] `fact:"exists" doc:"It is there; if not, every program complains"`
+	Packaged probes.Opt[bool] `fact:"packaged" doc:"A package of dpkg's brought it; absent if it is not there, or on a host without dpkg"`
 }
 
 // keyFile is what a file must be. Debian's shadow is 0640 root:shadow, RHEL's 0000; both are fine.
@@ -200,10 +203,39 @@ func (f *systemFilesFacts) preload(h host.Files, text string) {
 			lib := preloadFile{Path: name}
 			if strings.HasPrefix(name, "/") && !strings.Contains(name, "$") { // $LIB and plain names are searched for
 				lib.Exists = exists(h, name)
+				if there, _ := lib.Exists.Get(); there {
+					lib.Packaged = packaged(h, name)
+				}
 			}
 			f.Preload = append(f.Preload, lib)
 		}
 	}
+}
+
+// packaged looks for a file in dpkg's lists of what each package brought. Where /lib is a link to /usr/lib a list may have either name.
+func packaged(h host.Files, name string) probes.Opt[bool] {
+	entries, err := h.ReadDir(dpkgInfo)
+	if errors.Is(err, fs.ErrNotExist) {
+		return probes.None[bool]()
+	}
+	if err != nil {
+		return probes.Unread[bool](err.Error())
+	}
+	short := strings.TrimPrefix(path.Clean(name), "/usr")
+	one, other := []byte("\n"+short+"\n"), []byte("\n/usr"+short+"\n")
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name, ".list") {
+			continue
+		}
+		b, err := h.ReadFile(dpkgInfo + e.Name)
+		if err != nil {
+			return probes.Unread[bool](err.Error())
+		}
+		if bytes.Contains(b, one) || bytes.Contains(b, other) {
+			return probes.Some(true)
+		}
+	}
+	return probes.Some(false)
 }
 
 // includes adds the files that a PAM file wants and that are not there: @include NAME, or TYPE include|substack NAME (pam.d(5)).

@@ -50,9 +50,20 @@ func TestSystemFiles(t *testing.T) {
 			},
 		},
 		{
+			name: "preloaded libraries and their packages",
+			capture: must + "-- /etc/ld.so.preload --\n/lib/x/a.so /usr/local/lib/b.so /gone.so\n-- /lib/x/a.so --\n-- /usr/local/lib/b.so --\n" +
+				"-- /var/lib/dpkg/info/a.list --\n/.\n/usr\n/usr/lib/x/a.so\n-- /var/lib/dpkg/info/b.list --\n/.\n/usr/local/lib/b.so.1\n",
+			want: map[string]string{"preload[/lib/x/a.so].packaged": "true", "preload[/usr/local/lib/b.so].packaged": "false", "preload[/gone.so].packaged": "null"},
+		},
+		{
+			name:    "preloaded libraries and packages that may not be read",
+			capture: must + "-- /etc/ld.so.preload --\n/a.so\n-- /a.so --\n-- /var/lib/dpkg/info/a.list !permission --\n",
+			want:    map[string]string{"preload[/a.so].packaged": `{"unreadable":"open /var/lib/dpkg/info/a.list: permission denied"}`},
+		},
+		{
 			name:    "preloaded libraries",
 			capture: must + "-- /etc/ld.so.preload --\n# x\n/usr/lib/a.so:/gone.so libb.so\n-- /usr/lib/a.so --\n",
-			want:    map[string]string{"preload[/usr/lib/a.so].exists": "true", "preload[/gone.so].exists": "false", "preload[libb.so].exists": "null"},
+			want:    map[string]string{"preload[/usr/lib/a.so].exists": "true", "preload[/gone.so].exists": "false", "preload[libb.so].exists": "null", "preload[/usr/lib/a.so].packaged": "null"},
 		},
 		{
 			name:    "not root",
