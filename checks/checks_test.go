@@ -128,6 +128,8 @@ func TestLint(t *testing.T) {
 		{"shop: {doc: x, http: {url: 'https://a/', redirects: 6}}", "redirects is a whole number"},
 		{"shop: {doc: x, http: {url: 'https://a/', headers: {Authorization: Bearer abcdefgh1234}}}", "{secret: NAME}"},
 		{"shop: {doc: x, http: {url: 'https://a/', headers: {X-Key: {secret: ../x}}}}", "is no name of a secret"},
+		{"shop: {doc: x, http: {url: 'http://a/', headers: {X-Key: {secret: key}}}}", "to everybody on the way"},
+		{"shop: {doc: x, prometheus: {url: 'http://127.0.0.1.example.com/', query: up, headers: {X-Key: {secret: key}}}}", "to everybody on the way"},
 		{"shop: {doc: x, http: {url: 'https://a/', headers: {X-Key: {text: abc}}}}", "a header lacks secret"},
 		{"shop: {doc: x, http: {url: 'https://a/', headers: {'X: y': z}}}", "is no name of a header"},
 		{"shop: {doc: x, http: {url: 'https://a/', match: '('}}", "is no regular expression"},
@@ -159,6 +161,12 @@ func TestLint(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "test.yaml:") {
 			t.Errorf("%s\nwant %s\nhave %v", c.text, c.want, err)
 		}
+	}
+	for _, fine := range []string{
+		"http: {url: 'http://localhost:8080/', headers: {X-Key: {secret: key}}}", "prometheus: {url: 'http://[::1]:9090', query: up, headers: {X-Key: {secret: key}}}",
+		"http: {url: 'http://127.0.0.2/', headers: {X-Key: {secret: key}}}", "http: {url: 'http://a/', plain: true, headers: {X-Key: {secret: key}}}", "http: {url: 'http://a/', headers: {X-Key: open}}",
+	} {
+		load(t, "shop: {doc: x, "+fine+"}")
 	}
 	two := []playbooks.File{{Name: "a.yaml", Data: []byte(good)}, {Name: "b.yaml", Data: []byte(good)}}
 	if _, err := Load(two); err == nil || !strings.Contains(err.Error(), `b.yaml:1:1: the check "shop" is already in a.yaml`) {

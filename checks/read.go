@@ -247,6 +247,24 @@ func (r *reader) url(name string) string {
 	return text
 }
 
+// plainSecret refuses to send a secret so that everybody on the way can read it. What stays on the host is on no way.
+func (r *reader) plainSecret(h *host.HTTPCheck) {
+	plain := r.bool("plain")
+	u, err := url.Parse(h.URL)
+	if plain || err != nil || u.Scheme != "http" || u.Hostname() == "localhost" {
+		return
+	}
+	if addr, err := netip.ParseAddr(u.Hostname()); err == nil && addr.Unmap().IsLoopback() {
+		return
+	}
+	for _, header := range h.Header {
+		if header.Secret != "" {
+			r.at("url").Errorf("url is http://…, which would show the secret %s to everybody on the way: use https, or say plain: true", header.Secret)
+			return
+		}
+	}
+}
+
 // headers are NAME: TEXT, or NAME: {text: BEFORE, secret: NAME}.
 func (r *reader) headers() map[string]host.Header {
 	n, ok := r.Get("headers")
@@ -373,6 +391,7 @@ func readValue(k, n playbooks.Node) value {
 
 var (
 	headersKey = key{name: "headers", doc: "Headers to send: NAME: TEXT, or NAME: {text: BEFORE, secret: NAME}.", schema: map[string]any{"$ref": "#/$defs/headers"}}
+	plainKey   = key{name: "plain", doc: "true: a secret may go to another host by http, where everybody on the way can read it.", schema: schemaBool()}
 	caKey      = key{name: "ca", doc: "A file of certificates (PEM) to trust instead of the host's own.", schema: schemaText()}
 	matchKeys  = []key{
 		{name: "match", doc: "A regular expression (RE2) for the text: `(?m)` lets ^ and $ stand for lines. Its named groups, (?P<name>…), are facts.", schema: schemaText()},
@@ -384,6 +403,7 @@ var httpKeys = append([]key{
 	{name: "url", doc: "What to fetch: http://… or https://….", required: true, schema: schemaText()},
 	{name: "method", doc: "GET or HEAD. Default GET.", schema: schemaEnum("GET", "HEAD")},
 	headersKey,
+	plainKey,
 	{name: "redirects", doc: "How many redirects to follow, 5 at most. Default 0.", schema: schemaInteger(0, 5)},
 	caKey,
 }, matchKeys...)
@@ -398,6 +418,7 @@ func readHTTP(r *reader, c *check) {
 	if _, ok := r.Get("match"); ok && h.Method == "HEAD" {
 		r.at("match").Errorf("an answer to HEAD has no body to match")
 	}
+	r.plainSecret(h)
 	c.ask.HTTP = h
 }
 
@@ -503,6 +524,7 @@ var prometheusKeys = []key{
 	{name: "url", doc: "The server's address, up to where its own paths begin: http://localhost:9090.", required: true, schema: schemaText()},
 	{name: "query", doc: "An expression whose value is an instant vector or a scalar.", required: true, schema: schemaText()},
 	headersKey,
+	plainKey,
 	caKey,
 }
 
@@ -512,5 +534,6 @@ func readPrometheus(r *reader, c *check) {
 	if strings.Contains(p.URL, "?") {
 		r.at("url").Errorf("url is the server's address alone; the expression goes under query")
 	}
+	r.plainSecret(&p.HTTPCheck)
 	c.ask.Prometheus = p
 }

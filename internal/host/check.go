@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -128,6 +129,9 @@ func (l *Local) Check(ctx context.Context, c Check) (CheckAnswer, error) {
 	began := time.Now()
 	q := &checking{Local: l, Check: c, pattern: pattern}
 	a, err := giveUp(ctx, l, "check "+c.Name+" "+c.Digest(), waitDelay, func() (CheckAnswer, error) { return q.ask(ctx) })
+	if q.counting.Load() && ownLimit(ctx) { // whoever was asked has answered
+		return CheckAnswer{}, fmt.Errorf("check %s: match takes longer on this text than the check's timeout, %s", c.Name, c.Timeout)
+	}
 	if err != nil {
 		if why := q.failed(ctx, err); why != "" {
 			a, err = CheckAnswer{Error: why}, nil
@@ -162,7 +166,8 @@ func (c concealed) Unwrap() error { return c.err }
 type checking struct {
 	*Local
 	Check
-	pattern *regexp.Regexp
+	pattern  *regexp.Regexp
+	counting atomic.Bool
 }
 
 func (q *checking) ask(ctx context.Context) (CheckAnswer, error) {
@@ -174,7 +179,7 @@ func (q *checking) ask(ctx context.Context) (CheckAnswer, error) {
 	case q.TCP != "":
 		return q.askTCP(ctx)
 	case q.File != nil:
-		return q.readFile()
+		return q.readFile(ctx)
 	case q.Certificate != nil:
 		return q.askCertificate(ctx)
 	}
@@ -220,17 +225,24 @@ func plainCause(err error) string {
 	return err.Error()
 }
 
-// match applies the pattern to a text, after everything that looks like a secret has gone from it: what a pattern is after may be one.
+// readable is a text without everything that looks like a secret: what a pattern is after may be one.
+func (q *checking) readable(text string, before, after bool) string {
+	if q.Pattern == "" {
+		return ""
+	}
+	return q.concealCut(Redact(text), before, after)
+}
+
+// match looks for the pattern in a readable text, once.
 func (q *checking) match(a *CheckAnswer, text string) {
 	if q.Pattern == "" {
 		return
 	}
-	text = q.Conceal(Redact(text))
-	a.Count = len(q.pattern.FindAllStringIndex(text, maxMatches))
 	at := q.pattern.FindStringSubmatchIndex(text)
 	if at == nil {
 		return
 	}
+	a.Count = 1
 	for i, name := range q.pattern.SubexpNames() {
 		if name == "" || at[2*i] < 0 {
 			continue
@@ -244,6 +256,35 @@ func (q *checking) match(a *CheckAnswer, text string) {
 		}
 		a.Groups[name] = group
 	}
+}
+
+// count counts the matches. One takes time in proportion to the text, all of them perhaps in proportion to its square, and regexp
+// cannot be told to stop. Of its functions only ReplaceAllStringFunc says when it has found one; a panic leads out of it.
+func (q *checking) count(ctx context.Context, a *CheckAnswer, text string) {
+	if a.Count == 0 {
+		return
+	}
+	type enough struct{}
+	defer func() {
+		if r := recover(); r != nil && r != any(enough{}) {
+			panic(r)
+		}
+	}()
+	q.counting.Store(true)
+	n := 0
+	q.pattern.ReplaceAllStringFunc(text, func(string) string {
+		if ctx.Err() != nil {
+			panic(enough{}) // still counting
+		}
+		if n++; n == maxMatches {
+			a.Count = n
+			q.counting.Store(false)
+			panic(enough{})
+		}
+		return ""
+	})
+	a.Count = n
+	q.counting.Store(false)
 }
 
 const (

@@ -46,6 +46,9 @@ func (w *commandWord) UnmarshalYAML(data []byte) error {
 	if place.Match == "" {
 		return errors.New("an empty match allows nothing")
 	}
+	if _, err := regexp.Compile(place.Match); err != nil { // by itself: a)|(?:b would open what is put around it
+		return err
+	}
 	var err error
 	w.pattern, err = regexp.Compile(`^(?:` + place.Match + `)$`)
 	return err
@@ -112,7 +115,7 @@ func (q *checking) run(ctx context.Context) (CheckAnswer, error) {
 		return CheckAnswer{}, err
 	}
 	a := CheckAnswer{Exit: out.Exit, Size: int64(len(out.Stdout))}
-	q.match(&a, string(out.Stdout))
+	q.match(&a, q.readable(string(out.Stdout), false, false))
 	return a, nil
 }
 

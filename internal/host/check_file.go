@@ -3,9 +3,12 @@ package host
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"io/fs"
 	"net/url"
@@ -16,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,16 +32,22 @@ var forbidden = []struct {
 	path *regexp.Regexp
 	why  string
 }{
-	{regexp.MustCompile(`^/etc/(shadow|gshadow)[^/]*$`), "it holds password hashes"},
-	{regexp.MustCompile(`^/etc/(security/opasswd|krb5\.keytab)[^/]*$|\.keytab$`), "it holds keys"},
-	{regexp.MustCompile(`^/etc/hostmend/secrets(/|$)`), "it holds secrets; a header may refer to them"},
+	// Of any root: a container's layers and a chroot have an /etc too.
+	{regexp.MustCompile(`/etc/(g?shadow|security/opasswd)[^/]*$`), "it holds password hashes"},
+	{regexp.MustCompile(`/etc/krb5\.keytab[^/]*$|\.keytab$`), "it holds keys"},
+	{regexp.MustCompile(`/etc/hostmend/secrets(/|$)`), "it holds secrets; a header may refer to them"},
 	{regexp.MustCompile(`^/dev/`), "it is a device"},
 	{regexp.MustCompile(`^/proc/(kcore|kmsg|kpage[a-z]*|sysrq-trigger|keys|key-users)$`), "it is the kernel's memory or log"},
 	{regexp.MustCompile(`^/proc/([0-9]+|self|thread-self)/(task/[0-9]+/)?(environ|mem|auxv|maps|smaps|pagemap|stack|syscall|fd|fdinfo|map_files|root|cwd|exe)(/|$)`), "it holds a process's secrets"},
 	{regexp.MustCompile(`^/sys/kernel/(debug|tracing)/|^/sys/firmware/efi/efivars/`), "reading it changes something"},
 	{regexp.MustCompile(`/\.ssh/(id_[^/.]*|[^/]*_key|identity)$|/ssh_host_[a-z0-9]+_key$`), "it is a private key"},
 	{regexp.MustCompile(`(?i)/(\.netrc|\.pgpass|\.my\.cnf|\.git-credentials|chrony\.keys|ntp\.keys|secring\.gpg|private\.key|[^/]*[._-]key\.pem|[^/]*\.(key|p12|pfx|jks|kdbx|ppk))$`), "its name is that of a key or password file"},
-	{regexp.MustCompile(`/\.gnupg/|/\.aws/credentials$|/\.docker/config\.json$|/\.kube/config$|/\.aliyun/config\.json$|/\.vault-token$`), "it holds credentials"},
+	{regexp.MustCompile(`/\.gnupg/|/\.aws/credentials$|/\.docker/config\.json$|/\.aliyun/config\.json$|/\.vault-token$`), "it holds credentials"},
+	// systemd.exec(5), CREDENTIALS; containers' secrets; the service account's token as a pod and as the kubelet see it.
+	{regexp.MustCompile(`/run/(secrets|credentials)/|/serviceaccount/([^/]*/)?token$|/kubernetes\.io~secret/|/kubernetes\.io~projected/.*/token$`), "it holds credentials of a service"},
+	{regexp.MustCompile(`(?i)/\.kube/|/etc/kubernetes/[^/]*\.conf$|/[^/]*kubeconfig[^/]*$|/k3s\.yaml$`), "it holds credentials of a cluster"},
+	{regexp.MustCompile(`/NetworkManager/system-connections/|/etc/(ppp/(chap|pap)-secrets|ipsec\.secrets|wireguard/[^/]*\.conf$)|/wpa_supplicant[^/]*\.conf$`), "it holds keys of networks"},
+	{regexp.MustCompile(`/\.env(\.[^/]*)?$`), "it holds an application's secrets"},
 }
 
 // Forbidden says why checks do not read a file; empty for those that they do.
@@ -72,6 +82,11 @@ func openRegular(name string) (*os.File, fs.FileInfo, error) {
 	if why := Forbidden(real); why != "" {
 		return refuse("it is " + real + ": " + why)
 	}
+	if why, err := forbiddenKernelFile(fd, real); err != nil {
+		return nil, nil, err
+	} else if why != "" {
+		return refuse(why)
+	}
 	info, err := os.Stat(here)
 	if err != nil {
 		return nil, nil, err
@@ -90,6 +105,52 @@ func openRegular(name string) (*os.File, fs.FileInfo, error) {
 	}
 	return f, info, err
 }
+
+// forbiddenKernelFile says why a file of the kernel's own file systems is not read, wherever they are mounted: chroots have a /proc of
+// their own, and anything may be bound to another place.
+func forbiddenKernelFile(fd int, real string) (string, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil {
+		return "", err
+	}
+	switch int64(st.Type) {
+	case unix.PROC_SUPER_MAGIC:
+		inside, err := insideMount(fd, real)
+		if err != nil {
+			return "", err
+		}
+		return Forbidden("/proc" + inside), nil
+	case unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.EFIVARFS_MAGIC:
+		return "reading it changes something", nil
+	}
+	return "", nil
+}
+
+// insideMount is where a file that is open as real lies in its file system, by proc_pid_fdinfo(5) and proc_pid_mountinfo(5).
+func insideMount(fd int, real string) (string, error) {
+	fdinfo, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
+	if err != nil {
+		return "", err
+	}
+	_, rest, _ := strings.Cut(string(fdinfo), "mnt_id:")
+	id, _, _ := strings.Cut(strings.TrimSpace(rest), "\n")
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		f := strings.Fields(line) // id, parent, device, root, mount point
+		if len(f) < 5 || f[0] != id {
+			continue
+		}
+		if below, ok := strings.CutPrefix(real, strings.TrimSuffix(unescapeMount.Replace(f[4]), "/")); ok {
+			return path.Join("/", unescapeMount.Replace(f[3]), below), nil
+		}
+	}
+	return "", fmt.Errorf("%s: the mount that it is on is not found", real)
+}
+
+var unescapeMount = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
 // readRegular reads at most limit bytes of a file that checks may read. What holds a private key is refused, unless only certificates are
 // taken of it.
@@ -119,7 +180,7 @@ func holdsKey(data []byte) bool {
 }
 
 // readFile reads a file, or its end, and looks for the pattern.
-func (q *checking) readFile() (CheckAnswer, error) {
+func (q *checking) readFile(ctx context.Context) (CheckAnswer, error) {
 	f, fi, err := openRegular(q.File.Path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return CheckAnswer{}, nil
@@ -151,7 +212,9 @@ func (q *checking) readFile() (CheckAnswer, error) {
 	if holdsKey(data) {
 		return CheckAnswer{}, fmt.Errorf("%s %w: it holds a private key", q.File.Path, ErrForbidden)
 	}
-	q.match(&a, string(data))
+	text := q.readable(string(data), q.File.Tail && stat.Size > int64(q.Limit), a.Cut)
+	q.match(&a, text)
+	q.count(ctx, &a, text)
 	return a, nil
 }
 
@@ -231,7 +294,11 @@ func (l *Local) secret(name string) (string, error) {
 	if !secretFile.MatchString(name) {
 		return "", fmt.Errorf("%q is no name of a secret", name)
 	}
-	data, err := readTrusted(l.operatorFile("secrets/"+name), maxSecret, 0o077)
+	err := trust(path.Dir(l.operatorFile("secrets")), 0o022) // whoever may write there could put another directory in its place
+	var data []byte
+	if err == nil {
+		data, err = readTrusted(l.operatorFile("secrets/"+name), maxSecret, 0o077)
+	}
 	if err != nil {
 		return "", fmt.Errorf("secret %s: %w", name, err)
 	}
@@ -244,17 +311,70 @@ func (l *Local) secret(name string) (string, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, form := range []string{
-		value, base64.StdEncoding.EncodeToString([]byte(value)), base64.RawStdEncoding.EncodeToString([]byte(value)),
-		base64.URLEncoding.EncodeToString([]byte(value)), base64.RawURLEncoding.EncodeToString([]byte(value)), url.QueryEscape(value), url.PathEscape(value),
-	} {
-		if !slices.Contains(l.known, form) {
-			l.known = append(l.known, form)
+	for _, plain := range append(basicParts(value), value) {
+		for _, form := range forms(plain) {
+			if !slices.Contains(l.known, form) {
+				l.known = append(l.known, form)
+			}
 		}
 	}
 	slices.SortFunc(l.known, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // one may be the beginning of another
 	return value, nil
 }
+
+// basicParts are what the secret of an Authorization: Basic header says (RFC 7617), which servers write into logs and pages: USER:PASSWORD
+// and the password.
+func basicParts(value string) []string {
+	pair, err := base64.StdEncoding.DecodeString(value)
+	if err != nil || !utf8.Valid(pair) {
+		return nil
+	}
+	_, password, ok := strings.Cut(string(pair), ":")
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc([]string{string(pair), password}, func(s string) bool { return len(s) < minSecret })
+}
+
+// forms are those in which a server may send a text back: as it is, in base64, in a URL, in JSON and in HTML.
+func forms(value string) []string {
+	b := []byte(value)
+	list := []string{
+		value, base64.StdEncoding.EncodeToString(b), base64.RawStdEncoding.EncodeToString(b), base64.URLEncoding.EncodeToString(b),
+		base64.RawURLEncoding.EncodeToString(b), url.QueryEscape(value), url.PathEscape(value),
+		html.EscapeString(value), strings.NewReplacer("&#39;", "&#x27;", "&#34;", "&quot;").Replace(html.EscapeString(value)),
+		strings.NewReplacer("&#39;", "'", "&#34;", "&quot;").Replace(html.EscapeString(value)),
+	}
+	quoted, err := json.Marshal(value)
+	if err != nil {
+		return list
+	}
+	full := string(quoted[1 : len(quoted)-1]) // with < > & as \u003c and so on
+	bare := strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(full)
+	return append(list, full, bare, strings.ReplaceAll(bare, "/", `\/`))
+}
+
+// concealCut is Conceal for a text that was cut off before its beginning or after its end, where half a secret may stand.
+func (l *Local) concealCut(text string, before, after bool) string {
+	text = l.Conceal(text)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	start, end := 0, len(text)
+	for _, value := range l.known {
+		for n := min(len(value)-1, len(text)); n >= minHalf; n-- {
+			if before && strings.HasPrefix(text, value[len(value)-n:]) {
+				start = max(start, n)
+			}
+			if after && strings.HasSuffix(text, value[:n]) {
+				end = min(end, len(text)-n)
+			}
+		}
+	}
+	return text[start:max(start, end)]
+}
+
+// minHalf is the shortest part of a secret that is taken away at a cut; fewer characters give nothing away, and stand there by chance.
+const minHalf = 4
 
 // Conceal removes every secret that checks use from a text, in the forms in which a server may send it back. It is the second line of
 // defence: no answer should hold one.

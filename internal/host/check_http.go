@@ -78,10 +78,10 @@ func (q *checking) fetch(ctx context.Context, h *HTTPCheck) (CheckAnswer, string
 		a.Certificate = describe(resp.TLS.PeerCertificates[0])
 	}
 	text := string(body)
-	if credentialPath.MatchString(resp.Request.URL.String()) { // of the cloud's metadata service
+	if givesCredentials(resp.Request.URL.String()) { // the cloud's metadata service
 		text = ""
 	}
-	q.match(&a, text)
+	q.match(&a, q.readable(text, false, a.Cut))
 	return a, text, nil
 }
 
@@ -151,7 +151,7 @@ func (q *checking) askPrometheus(ctx context.Context) (CheckAnswer, error) {
 	if err := json.Unmarshal([]byte(body), &reply); err != nil || reply.Status != "success" {
 		a.Error = fmt.Sprintf("HTTP status %d", a.Status)
 		if reply.Error != "" {
-			a.Error += ": " + firstLine(reply.Error)
+			a.Error += ": " + firstLine(q.Conceal(reply.Error)) // before it is cut, so that half a secret is none
 		} else if a.Status == http.StatusOK {
 			a.Error = "this is no answer of Prometheus"
 		}
@@ -211,17 +211,24 @@ func (q *checking) askTCP(ctx context.Context) (CheckAnswer, error) {
 	defer heed(ctx, conn)()
 	text := make([]byte, 0, 512)
 	buf := make([]byte, 512)
-	for q.Pattern != "" && a.Count == 0 {
+	looked := 0
+	for end := q.Pattern == ""; !end && a.Count == 0; {
 		n, err := conn.Read(buf)
 		text = append(text, buf[:n]...)
-		q.match(&a, string(text))
-		if a.Cut = len(text) >= q.Limit; err != nil || a.Cut {
-			break
+		a.Cut = len(text) >= q.Limit
+		end = err != nil || a.Cut
+		if end || len(text) < greeting || len(text) >= 2*looked {
+			looked = len(text)
+			q.match(&a, q.readable(string(text), false, true))
 		}
 	}
 	a.Size = int64(len(text))
 	return a, nil
 }
+
+// greeting is more than a server says before it waits for us. Up to there every piece is looked at, beyond it only what is twice as long as
+// the last: to look at all of it each time takes the square of its length.
+const greeting = 4 << 10
 
 func (q *checking) dial(ctx context.Context, address string) (net.Conn, CheckAnswer, error) {
 	if q.Offline {

@@ -336,10 +336,131 @@ func TestCheckFile(t *testing.T) {
 			t.Errorf("%s: %+v %v", name, a, err)
 		}
 	}
-	for _, name := range []string{"/etc/ssh/ssh_host_rsa_key.pub", "/root/.ssh/authorized_keys", "/proc/meminfo", "/proc/1/status", "/etc/keyboard"} {
+	for _, name := range []string{
+		"/var/lib/docker/overlay2/0a/diff/etc/shadow", "/srv/chroot/etc/gshadow-", "/srv/chroot/etc/security/opasswd", "/run/secrets/db", "/run/credentials/app.service/key",
+		"/var/run/secrets/kubernetes.io/serviceaccount/token", "/run/secrets/kubernetes.io/serviceaccount/..2026_11/token", "/etc/kubernetes/admin.conf", "/root/.kube/config",
+		"/var/lib/kubelet/pods/1/volumes/kubernetes.io~secret/db/password", "/var/lib/kubelet/pods/1/volumes/kubernetes.io~projected/api/..1/token", "/var/lib/kubelet/kubeconfig",
+		"/etc/rancher/k3s/k3s.yaml", "/etc/NetworkManager/system-connections/wlan.nmconnection", "/etc/ppp/chap-secrets", "/etc/wireguard/wg0.conf", "/srv/app/.env", "/srv/app/.env.production",
+	} {
+		if Forbidden(name) == "" {
+			t.Errorf("%s may be read", name)
+		}
+	}
+	for _, name := range []string{
+		"/etc/ssh/ssh_host_rsa_key.pub", "/root/.ssh/authorized_keys", "/proc/meminfo", "/proc/1/status", "/etc/keyboard", "/srv/app/environment", "/etc/kubernetes/manifests/etcd.yaml",
+		"/var/lib/kubelet/pods/1/volumes/kubernetes.io~projected/api/ca.crt", "/etc/NetworkManager/NetworkManager.conf", "/run/secretsfile", "/etc/ppp/options",
+	} {
 		if why := Forbidden(name); why != "" {
 			t.Errorf("%s: %s", name, why)
 		}
+	}
+}
+
+// The kernel's files are the same wherever they are mounted.
+func TestCheckKernelFileElsewhere(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounts need root")
+	}
+	dir := filepath.Join(t.TempDir(), "a b")
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(dir+"/proc", 0o700), os.Mkdir(dir+"/one", 0o700), os.WriteFile(dir+"/file", nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	self := fmt.Sprintf("/proc/%d", os.Getpid())
+	mount := func(source, target, kind string, flags uintptr) {
+		t.Helper()
+		if err := syscall.Mount(source, target, kind, flags, ""); err != nil {
+			t.Skipf("mounting %s: %v", target, err) // a container without the right to
+		}
+		t.Cleanup(func() { _ = syscall.Unmount(target, syscall.MNT_DETACH) })
+	}
+	mount("proc", dir+"/proc", "proc", 0)
+	mount(self, dir+"/one", "", syscall.MS_BIND)
+	mount(self+"/environ", dir+"/file", "", syscall.MS_BIND)
+	for _, name := range []string{dir + "/proc/self/environ", dir + "/proc" + "/1/environ", dir + "/one/environ", dir + "/file", dir + "/proc/keys"} {
+		if a, err := (&Local{}).Check(t.Context(), bounded(Check{File: &FileCheck{Path: name}, Pattern: "."})); !errors.Is(err, ErrForbidden) {
+			t.Errorf("%s: %+v %v", name, a, err)
+		}
+	}
+	for _, name := range []string{dir + "/proc/meminfo", dir + "/one/status"} {
+		if a := mustCheck(t, &Local{}, Check{File: &FileCheck{Path: name}, Pattern: "."}); a.Count == 0 {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+}
+
+// Where each match looks to the end of the text, all of them take its square. That is no answer, and nothing goes on behind it.
+func TestCheckPatternIsStopped(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(name, []byte(strings.Repeat("a", 300_000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := &Local{}
+	began := time.Now()
+	_, err := l.Check(t.Context(), bounded(Check{File: &FileCheck{Path: name}, Limit: 1 << 20, Timeout: 200 * time.Millisecond, Pattern: `a.*z|(?P<q>a)`}))
+	if err == nil || !strings.Contains(err.Error(), "match takes longer on this text") {
+		t.Errorf("it says %v", err)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	for range 100 {
+		l.mu.Lock()
+		left := len(l.stuck)
+		l.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("the search goes on")
+}
+
+// A server may send a secret back in any writing, and a text may end in the middle of it.
+func TestConcealForms(t *testing.T) {
+	l := operator(t, map[string]string{
+		"secrets/token": `can/ary<7>"f3a'91&` + "\n", "secrets/basic": base64.StdEncoding.EncodeToString([]byte("monitor:canary-password")) + "\n",
+	})
+	l.Secrets = []string{"token", "basic"}
+	for _, text := range []string{
+		`{"key": "can/ary<7>\"f3a'91&"}`, `{"key": "can\/ary<7>\"f3a'91&"}`, `{"key": "can/ary\u003c7\u003e\"f3a'91\u0026"}`, "<p>can/ary&lt;7&gt;&#34;f3a&#39;91&amp;</p>",
+		"<p>can/ary&lt;7&gt;&quot;f3a&#x27;91&amp;</p>", "<p>can/ary&lt;7&gt;&quot;f3a'91&amp;</p>", "user monitor:canary-password is wrong", "password canary-password is wrong",
+	} {
+		if got := l.Conceal(text); !strings.Contains(got, gone) || strings.Contains(got, "ary") || strings.Contains(got, "91") {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
+	for _, c := range []struct {
+		text          string
+		before, after bool
+		want          string
+	}{
+		{"it said canary-pass", false, true, "it said "},
+		{"ary-password, it said", true, false, ", it said"},
+		{"it said can", false, true, "it said can"},
+		{"it said canary-pass", false, false, "it said canary-pass"},
+		{"canary-pass", true, true, ""},
+	} {
+		if got := l.concealCut(c.text, c.before, c.after); got != c.want {
+			t.Errorf("%q becomes %q", c.text, got)
+		}
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, strings.Repeat("x", 1014)+"canary-password")
+	}))
+	defer srv.Close()
+	a := mustCheck(t, l, Check{Pattern: "x(?P<said>[^x]*)$", Limit: 1024, HTTP: &HTTPCheck{URL: srv.URL, Method: "GET"}})
+	if a.Groups["said"] != "" || !a.Cut {
+		t.Errorf("the half of a secret: %+v", a)
+	}
+}
+
+func TestSecretsBelowWhatIsNotRoots(t *testing.T) {
+	l := operator(t, map[string]string{"secrets/token": canary + "\n"})
+	if err := os.Chmod(l.OperatorDir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.secret("token"); err == nil || !strings.Contains(err.Error(), "lets others in") {
+		t.Errorf("it says %v", err)
 	}
 }
 
@@ -402,6 +523,7 @@ func TestParseCommands(t *testing.T) {
 	for _, bad := range []string{
 		"commands: [{argv: []}]", "commands: [{argv: [sh]}]", "commands: [{argv: [/bin/x, {match: ''}]}]", "commands: [{argv: [/bin/x, {match: '('}]}]",
 		"commands: [{argv: [/bin/x], shell: true}]", "command: []", "commands: [{argv: [/bin/../x]}]", "commands: [{argv: [{match: .*}]}]",
+		"commands: [{argv: [/bin/x, {match: 'a)|(?:b'}]}]",
 	} {
 		if _, err := ParseCommands([]byte(bad)); err == nil {
 			t.Errorf("%s is taken for a list of commands", bad)
@@ -510,5 +632,19 @@ func TestCheckRealPrometheus(t *testing.T) {
 	}
 	if a := ask("sum("); !strings.Contains(a.Error, "parse error") {
 		t.Errorf("no expression: %+v", a)
+	}
+}
+
+// A metadata service takes every spelling of its paths.
+func TestGivesCredentials(t *testing.T) {
+	const base = "http://100.100.100.200/latest/"
+	for p, want := range map[string]bool{
+		"meta-data/ram/security-credentials/role": true, "meta-data/ram/security%2Dcredentials/role": true, "meta-data/ram//security-credentials//role": true,
+		"meta-data/ram/x/../security-credentials/role?a": true, "meta-data/ram/security-credentials%2Frole/": true, "user%2ddata": true, "./user-data": true, "%zz": true,
+		"meta-data/ram/security-credentials/": false, "meta-data/user-data-source": false, "meta-data/instance-id": false,
+	} {
+		if givesCredentials(base+p) != want {
+			t.Errorf("%s: %t", p, !want)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -140,16 +141,22 @@ func (r *Redactor) Run(ctx context.Context, argv ...string) (Output, error) {
 // credentialPath matches what a cloud's metadata service must not give away: tokens of roles, session tokens, and user data, which
 // is a script that often sets passwords. The list of role names, which ends in a slash, is harmless.
 // https://www.alibabacloud.com/help/en/ecs/user-guide/view-instance-metadata
-var credentialPath = regexp.MustCompile(`/(ram/security-credentials/[^/?]+|iam/security-credentials/[^/?]+|user-?data|vendor-?data|api/token|kms/[^?]+)/?(\?|$)`)
+var credentialPath = regexp.MustCompile(`(?is)/([ri]am/security-credentials/[^/]+|user-?data|vendor-?data|api/token|kms/.+)$`)
+
+// givesCredentials reports whether a URL leads to credentials, by whichever of its spellings: %2D is a hyphen, // and /./ are a /.
+func givesCredentials(raw string) bool {
+	u, err := url.Parse(raw)
+	return err != nil || credentialPath.MatchString(path.Clean("/"+u.Path))
+}
 
 // Get fetches a URL and returns the answer without secrets.
-func (r *Redactor) Get(ctx context.Context, url string, header map[string]string) (HTTPAnswer, error) {
-	a, err := r.Host.Get(ctx, url, header)
+func (r *Redactor) Get(ctx context.Context, address string, header map[string]string) (HTTPAnswer, error) {
+	a, err := r.Host.Get(ctx, address, header)
 	how := (*scrubber).lines
-	if credentialPath.MatchString(url) && a.Status == 200 {
+	if givesCredentials(address) && a.Status == 200 {
 		how = (*scrubber).everything
 	}
-	a.Body = r.text("get "+url, a.Body, how)
+	a.Body = r.text("get "+address, a.Body, how)
 	return a, err
 }
 
