@@ -1,6 +1,10 @@
 package linux
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
 
 func TestIntrusion(t *testing.T) {
 	const proc = "-- /proc/uptime --\n1000.00 10.00\n-- /proc/self/mountinfo --\n1 0 0:5 / /proc rw - proc proc rw\n-- /proc/ nlink=5 --\n-- /proc/sys/ --\n-- /proc/2/comm --\nkthreadd\n" +
@@ -38,8 +42,25 @@ func TestIntrusion(t *testing.T) {
 		{"an unpacked root file system", proc + "-- /tmp/rootfs/ --\n-- /tmp/rootfs/bin/ --\n-- /tmp/rootfs/bin/su 04755 --\n", map[string]string{"setuid": "[]"}},
 		{"a directory that may not be listed", proc + "-- /tmp/.x/ !permission --\n", map[string]string{"setuid": `{"items":[],"more":1,"why":"open /tmp/.x: permission denied"}`}},
 		{"a set-uid shell", proc + "-- /var/tmp/.sh 04755 --\n-- /tmp/mine 04755 1000:1000 --\n-- /tmp/plain 0755 --\n", map[string]string{"setuid[/var/tmp/.sh].mode": `"4755"`, "setuid[/tmp/mine]": "none"}},
+		{"hostmend itself", strings.ReplaceAll(proc, "/proc/self/", "/proc/7/") + "-- /proc/self -> 7 --\n-- /proc/7/exe -> /tmp/hostmend --\n" + title("./hostmend") + stat("1"), map[string]string{"suspects": "[]", "checked": "1"}},
+		{"a program that may not be asked for", proc + "-- /proc/7/comm --\nx\n-- /proc/7/exe !permission --\n", map[string]string{"suspects": `{"items":[],"more":1,"why":"readlink /proc/7/exe: invalid argument"}`}},
+		{"too many to ask", proc + crowd(8, 1010) + "-- /proc/7/exe -> /usr/bin/x --\n" + title("[kworker/0:1]"), map[string]string{
+			"suspects": `{"items":[],"more":5,"why":"only the newest 1000 processes were asked for their names"}`,
+		}},
+		{"the newest of many", proc + crowd(8, 1010) + "-- /proc/5000/exe -> /usr/bin/x --\n-- /proc/5000/cmdline [quoted] --\n" + quote("[kworker/0:1]\x00"), map[string]string{
+			"suspects[/usr/bin/x as [kworker/0:1]].pid": "5000",
+		}},
 		{"no /proc", "", map[string]string{"(reason)": "/proc"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantFacts(t, Intrusion, observe(t, Intrusion, c.capture), c.want) })
 	}
+}
+
+// crowd is a capture of the ordinary processes from one pid to another.
+func crowd(first, last int) string {
+	var b strings.Builder
+	for pid := first; pid <= last; pid++ {
+		fmt.Fprintf(&b, "-- /proc/%d/exe -> /usr/bin/worker --\n-- /proc/%d/cmdline --\nworker\n", pid, pid)
+	}
+	return b.String()
 }
