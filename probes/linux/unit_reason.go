@@ -36,12 +36,14 @@ func reasonOfStatus(p map[string]string) string {
 	return ""
 }
 
-// signs are the lines by which a log tells why a program ended, the surest first. They are what the C library, the dynamic linker and
-// the usual languages' runtimes print.
-var signs = []struct {
+type sign struct {
 	reason string
 	line   *regexp.Regexp
-}{
+}
+
+// signs are the lines by which a log tells why a program ended; of one line the first sign counts. They are what the C library, the dynamic
+// linker and the usual languages' runtimes print.
+var signs = []sign{
 	{"library-missing", regexp.MustCompile(`error while loading shared libraries: |: version .?GLIBC[A-Z_]*_[\d.]+.? not found|ld\.so: .* not found`)},
 	{"environment-missing", regexp.MustCompile(`Failed to load environment files: `)},
 	{"user-missing", regexp.MustCompile(`Failed to determine (?:user|group) credentials|Failed at step (?:USER|GROUP) spawning`)},
@@ -52,33 +54,46 @@ var signs = []struct {
 	{"port-taken", regexp.MustCompile(`(?i)address (?:already|is already) in use|EADDRINUSE|only one usage of each socket address|port \d+ (?:is )?(?:already )?(?:in use|allocated)`)},
 	{"disk-full", regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|ENOSPC`)},
 	{"config-invalid", regexp.MustCompile(`(?i)syntax error|configuration file .* test failed|\[emerg\] .* in /|unknown (?:configuration )?(?:directive|variable|option|keyword)|unexpected (?:token|end of file|character)|bad configuration|invalid (?:configuration|command) |error(?:\(s\))? found in configuration|fatal config|bad directive|parse ?error`)},
-	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|operation not permitted|access denied`)},
-	{"file-missing", regexp.MustCompile(`(?i)no such file or directory|ENOENT|FileNotFound|file not found|cannot find (?:file|module)|does not exist`)},
+	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|operation not permitted|AccessDeniedException: /`)},
+	{"file-missing", regexp.MustCompile(`(?i)no such file or directory|ENOENT|FileNotFound|file not found|cannot find (?:file|module)|(?:^|[\s"'])/\S+ does not exist|\b(?:file|directory) [^:]{1,80} does not exist`)},
 	{"dependency-refused", regexp.MustCompile(`(?i)connection refused|ECONNREFUSED|could not connect to|can't connect to`)},
 }
 
-// explain finds the reason in the log of the unit's last runs. What the service manager says itself is surer than a program's words, but
-// 203 alone does not tell a missing program from one that may not be run.
+// harmless are lines that look like a sign and are none: what a program goes on without, cleans up on its way out, or is refused by a server.
+var harmless = regexp.MustCompile(`(?i)using (?:the )?defaults?|ignor(?:ed|ing)|skipp(?:ed|ing)|continuing|\boptional|\bunlink|\bremov(?:e|ing)|` +
+	`permission denied (?:for (?:table|relation|schema|database|sequence|function|view|column|language)|\((?:publickey|password)|, please)|\b(?:HTTP|status)\S*[ :=]+40[134]\b`)
+
+// ofManager is how many of the signs are the linker's and the service manager's own words, which are surer than a program's.
+const ofManager = 7
+
+// explain finds the reason in the log of the unit's last runs. The service manager's words come first, then the last line of the program's
+// that says something: what it said before it did survive. 203 alone does not tell a missing program from one that may not be run.
 func (u *unitFacts) explain(log string) {
 	if u.Result == "signal" || u.Result == "core-dump" { // it did not end by itself, and what it said before is another story
 		return
 	}
 	lines := strings.Split(strings.TrimSpace(log), "\n")
-	for _, s := range signs {
-		if u.Reason != "" && s.reason != u.Reason && (u.Reason != "program-missing" || s.reason != "permission-denied") && u.Reason != "start-limit" {
-			continue
-		}
+	for _, some := range [][]sign{signs[:ofManager], signs[ofManager:]} {
 		for _, line := range slices.Backward(lines) {
-			if !s.line.MatchString(line) {
+			if harmless.MatchString(line) {
 				continue
 			}
-			u.Reason, u.Sign = s.reason, redactLine(strings.TrimSpace(line))
-			if s.reason == "port-taken" {
+			i := slices.IndexFunc(some, func(s sign) bool { return u.mayBe(s.reason) && s.line.MatchString(line) })
+			if i < 0 {
+				continue
+			}
+			u.Reason, u.Sign = some[i].reason, redactLine(strings.TrimSpace(line))
+			if u.Reason == "port-taken" {
 				u.Port = portIn(line)
 			}
 			return
 		}
 	}
+}
+
+// mayBe tells whether a reason agrees with what the exit status says.
+func (u *unitFacts) mayBe(reason string) bool {
+	return u.Reason == "" || u.Reason == "start-limit" || u.Reason == reason || u.Reason == "program-missing" && reason == "permission-denied"
 }
 
 var execStart = regexp.MustCompile(`(?m)^\{ path=(/\S+) ;`)

@@ -37,6 +37,12 @@ func TestUnitReason(t *testing.T) {
 		{"it gave up, and the log says why", unit("bind: address already in use", "Result=start-limit-hit"), "port-taken", `"bind: address already in use"`, "null"},
 		{"it gave up", unit("bye", "Result=start-limit-hit"), "start-limit", `""`, "null"},
 		{"it was killed, whatever it said before", unit("permission denied", "Result=signal", "ExecMainCode=2", "ExecMainStatus=9"), "", `""`, "null"},
+		{"a table is missing", unit(`relation "users" does not exist`), "", `""`, "null"},
+		{"a database refuses a user", unit("Access denied for user 'app'@'db'\npermission denied for table users"), "", `""`, "null"},
+		{"a server refuses", unit("GET /v1: HTTP/1.1 403 Forbidden: permission denied"), "", `""`, "null"},
+		{"what it went on without is not why", unit("config.local.yaml: no such file or directory, using defaults\npanic: dial tcp 10.0.0.1:5432: connect: connection refused"), "dependency-refused", `"panic: dial tcp 10.0.0.1:5432: connect: connection refused"`, "null"},
+		{"the last line counts", unit("open /etc/a.d: no such file or directory\ndial tcp 10.0.0.1:5432: connect: connection refused\ngoroutine 1 [running]:"), "dependency-refused", `"dial tcp 10.0.0.1:5432: connect: connection refused"`, "null"},
+		{"a directory is missing", unit("directory /srv/x does not exist"), "file-missing", `"directory /srv/x does not exist"`, "null"},
 		{"nothing says", unit("cannot read configuration"), "", `""`, "null"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
