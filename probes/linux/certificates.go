@@ -88,22 +88,25 @@ var tlsServers = []struct {
 		"nginx",
 		[]string{"/run/nginx.pid"},
 		"/etc/nginx/nginx.conf", "/etc/nginx",
-		regexp.MustCompile(`(?m)^\s*ssl_certificate\s+"?([^;"\s$]+)`), regexp.MustCompile(`(?m)^\s*ssl_certificate_key\s+"?([^;"\s$]+)`),
+		regexp.MustCompile(`(?m)^\s*ssl_certificate\s+"?([^;"\s]+)`), regexp.MustCompile(`(?m)^\s*ssl_certificate_key\s+"?([^;"\s]+)`),
 	},
 	{
 		"apache",
 		[]string{"/run/apache2/apache2.pid"},
 		"/etc/apache2/apache2.conf", "/etc/apache2",
-		regexp.MustCompile(`(?im)^\s*SSLCertificateFile\s+"?([^"\s$]+)`), regexp.MustCompile(`(?im)^\s*SSLCertificateKeyFile\s+"?([^"\s$]+)`),
+		regexp.MustCompile(`(?im)^\s*SSLCertificateFile\s+"?([^"\s]+)`), regexp.MustCompile(`(?im)^\s*SSLCertificateKeyFile\s+"?([^"\s]+)`),
 	},
 	{
 		"apache",
 		[]string{"/run/httpd/httpd.pid"},
 		"/etc/httpd/conf/httpd.conf", "/etc/httpd",
-		regexp.MustCompile(`(?im)^\s*SSLCertificateFile\s+"?([^"\s$]+)`), regexp.MustCompile(`(?im)^\s*SSLCertificateKeyFile\s+"?([^"\s$]+)`),
+		regexp.MustCompile(`(?im)^\s*SSLCertificateFile\s+"?([^"\s]+)`), regexp.MustCompile(`(?im)^\s*SSLCertificateKeyFile\s+"?([^"\s]+)`),
 	},
 	{"haproxy", []string{"/run/haproxy.pid", "/run/haproxy-systemd.pid"}, "/etc/haproxy/haproxy.cfg", "/etc/haproxy", regexp.MustCompile(`(?m)^\s*bind\s.*\scrt\s+(\S+)`), nil},
 }
+
+// crtBase is HAProxy's directory of certificates that are named without one.
+var crtBase = regexp.MustCompile(`(?m)^\s*crt-base\s+(\S+)`)
 
 func certificateUses(h host.Files) ([]certificateUse, error) {
 	var uses []certificateUse
@@ -118,11 +121,17 @@ func certificateUses(h host.Files) ([]certificateUse, error) {
 		}
 		certs := s.cert.FindAllStringSubmatch(text, -1)
 		for i, m := range certs {
-			key := ""
+			if strings.Contains(m[1], "$") { // chosen by the name that the client asks for; a directory of them holds what is old, too
+				continue
+			}
+			key, base := "", s.dir
+			if b := crtBase.FindStringSubmatch(text); s.name == "haproxy" && b != nil {
+				base = b[1]
+			}
 			if len(keys) == len(certs) { // each server block names both, in this order or the other
 				key = absolute(s.dir, keys[i][1])
 			}
-			for _, file := range certificateFiles(h, absolute(s.dir, m[1])) {
+			for _, file := range certificateFiles(h, absolute(base, m[1])) {
 				uses = append(uses, certificateUse{file, cmp.Or(key, map[bool]string{true: file}[s.name == "haproxy"]), s.name})
 			}
 		}
