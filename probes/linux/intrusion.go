@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/hostmend/hostmend/internal/host"
@@ -154,10 +153,6 @@ var kernelNames = regexp.MustCompile(`^\[?(kworker|ksoftirqd|migration|rcu_|kthr
 func (f *intrusionFacts) process(h host.Files, pid int) {
 	dir := "/proc/" + strconv.Itoa(pid)
 	exe, err := h.Readlink(dir + "/exe")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) {
-		f.Suspects.More++
-		f.Suspects.Why = err.Error()
-	}
 	if err != nil || exe == "" {
 		return
 	}
