@@ -80,7 +80,7 @@ where ` + "`--checks`" + ` says; each ends in .yaml and is a mapping of names to
 
 ` + "```yaml\n" + string(Skeleton("shop", "http")) + "```" + `
 
-` + "`hostmend check lint`" + ` says all that is wrong with them, ` + "`hostmend facts --checks DIR site.shop`" + ` asks now, and
+` + "`hostmend check lint`" + ` says all that is wrong with them, ` + "`hostmend check run FILE shop`" + ` asks now, and
 ` + "`hostmend playbook lint --checks DIR`" + ` and ` + "`test`" + ` know their facts. A playbook that names a check which there is not does not load.
 
 That nobody answers is a fact where that is the question: ` + "`ok`" + ` is false, and ` + "`error`" + ` says why. What only an answer could tell is

@@ -27,7 +27,7 @@ func (p *program) checksFlag(c *cobra.Command) {
 			p.installedChecks(checksDir)
 			return nil
 		}
-		files, err := readPlaybooks(paths)
+		files, err := readFiles(paths)
 		if err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func checkCommand(p *program) *cobra.Command {
 		Long: `A site check is a question that an operator declares for his own hosts, in a file: http, tcp, dns, file, unit, certificate, command or
 prometheus. Its facts are site.NAME in playbooks. Files lie in ` + checksDir + `, or where --checks says.`,
 	}
-	c.AddCommand(checkLint(p), checkNew(p), checkDocs(p), checkSchema(p))
+	c.AddCommand(checkLint(p), checkRun(p), checkNew(p), checkDocs(p), checkSchema(p))
 	return c
 }
 
@@ -92,7 +92,7 @@ func checkLint(p *program) *cobra.Command {
 			}
 			var set *checks.Set
 			if len(files) > 0 {
-				data, err := readPlaybooks(files)
+				data, err := readFiles(files)
 				if err != nil {
 					return err
 				}
@@ -117,6 +117,41 @@ func lintCommands(name string) error {
 	return nil
 }
 
+func checkRun(p *program) *cobra.Command {
+	var output string
+	var offline bool
+	c := &cobra.Command{
+		Use:     "run FILE|DIR [NAME]",
+		Short:   "Ask now what a file's checks ask, or the one of that name, and print the facts",
+		Example: "  hostmend check run shop.yaml\n  hostmend check run /etc/hostmend/checks.d shop -o json",
+		Args:    cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error {
+			files, err := readFiles(args[:1])
+			if err != nil {
+				return err
+			}
+			if p.checks, err = checks.Load(files); err != nil {
+				return err
+			}
+			names := probeNames(probes.Describe(p.checks.Probes()))
+			if len(names) == 0 {
+				return fmt.Errorf("there is no check in %s", args[0])
+			}
+			if len(args) > 1 {
+				name := probes.Site + "." + strings.TrimPrefix(args[1], probes.Site+".")
+				if !slices.Contains(names, name) {
+					return fmt.Errorf("there is no check %q in %s%s", name, args[0], didYouMean(name, names))
+				}
+				names = []string{name}
+			}
+			return p.facts(c.Context(), names, output, offline, false)
+		},
+	}
+	outputFlag(c, &output, "text", "json", "yaml")
+	c.Flags().BoolVar(&offline, "no-network", false, "send no packets")
+	return c
+}
+
 func checkNew(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:       "new NAME KIND",
@@ -136,7 +171,7 @@ func checkNew(p *program) *cobra.Command {
 			if err := createFile(file, text); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(p.Stdout, "wrote %s; change it to what you want to know, then:\n  hostmend check lint %[1]s\n  hostmend facts --checks %[1]s site.%s\n", file, args[0])
+			_, err := fmt.Fprintf(p.Stdout, "wrote %s; change it to what you want to know, then:\n  hostmend check lint %[1]s\n  hostmend check run %[1]s\n", file)
 			return err
 		},
 	}

@@ -18,6 +18,7 @@ import (
 type judging struct {
 	profile  string
 	paths    []string
+	added    []string
 	only     []string
 	overlays []string
 	labels   []string
@@ -49,6 +50,7 @@ func (j *judging) flags(p *program, c *cobra.Command) {
 func (j *judging) libraryFlags(p *program, c *cobra.Command) {
 	f := c.Flags()
 	f.StringArrayVar(&j.paths, "playbooks", nil, "judge by the playbooks in this directory or file instead of the built-in ones")
+	f.StringArrayVar(&j.added, "add-playbooks", nil, "judge by the playbooks in this directory or file too; one of the same id takes the other's place")
 	p.checksFlag(c)
 	f.StringArrayVar(&j.overlays, "overlay", nil, "file that changes parameters or severities; of several the later wins")
 	f.StringArrayVar(&j.labels, "label", nil, "label of this host, KEY=VALUE, by which overlays match it")
@@ -130,7 +132,7 @@ func (j *judging) library(p *program) (*playbooks.Library, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := p.loadLibrary(j.paths...)
+	l, err := p.loadBeside(j.paths, j.added)
 	if err != nil {
 		return nil, err
 	}

@@ -19,25 +19,30 @@ import (
 
 // loadLibrary loads the playbooks at the given paths; without any, the built-in ones.
 func (p *program) loadLibrary(paths ...string) (*playbooks.Library, error) {
+	return p.loadBeside(paths, nil)
+}
+
+// loadBeside loads the playbooks at the given paths, without any the built-in ones, and beside them those that are added.
+func (p *program) loadBeside(paths, added []string) (*playbooks.Library, error) {
 	builtin, err := builtinFiles()
 	if err != nil {
 		return nil, err
 	}
-	if len(paths) == 0 {
-		return playbooks.Load(builtin, probes.Describe(p.hostProbes()), linux.Actions())
-	}
-	files, err := readPlaybooks(paths)
+	files, err := readFiles(slices.Concat(paths, added))
 	if err != nil {
 		return nil, err
 	}
-	return p.loadAmong(files, builtin)
+	l, ids, err := p.loadAmong(files, builtin)
+	if err != nil || len(paths) == 0 {
+		return l, err
+	}
+	return l.Only(ids...)
 }
 
 // loadAmong loads files among the built-in playbooks, which they may name in `explains` and whose place they take where the id is
-// the same, and returns a library of these files alone.
-func (p *program) loadAmong(files, builtin []playbooks.File) (*playbooks.Library, error) {
+// the same. ids are those of the files.
+func (p *program) loadAmong(files, builtin []playbooks.File) (l *playbooks.Library, ids []string, err error) {
 	ours := map[string]bool{}
-	var ids []string
 	for _, f := range files {
 		ours[f.Name] = true
 		ids = append(ids, idOf(f.Name))
@@ -48,16 +53,15 @@ func (p *program) loadAmong(files, builtin []playbooks.File) (*playbooks.Library
 			all = append(all, f)
 		}
 	}
-	l, err := playbooks.Load(all, probes.Describe(p.hostProbes()), linux.Actions())
-	if problems, ok := errors.AsType[playbooks.Problems](err); ok {
+	l, err = playbooks.Load(all, probes.Describe(p.hostProbes()), linux.Actions())
+	if problems, ok := errors.AsType[playbooks.Problems](err); ok && len(files) > 0 {
 		problems = slices.DeleteFunc(problems, func(p playbooks.Problem) bool { return !ours[p.File] })
 		if len(problems) > 0 {
-			return nil, problems
+			return nil, nil, problems
 		}
-	} else if err != nil {
-		return nil, err
+		err = nil
 	}
-	return l.Only(ids...)
+	return l, ids, err
 }
 
 // idOf is the id of the playbook in a file.
@@ -130,13 +134,13 @@ func libraryIDs() []string {
 	return ids
 }
 
-// readPlaybooks reads files, and all *.yaml of directories.
-func readPlaybooks(paths []string) ([]playbooks.File, error) {
+// readFiles reads files, and all *.yaml of directories.
+func readFiles(paths []string) ([]playbooks.File, error) {
 	var files []playbooks.File
 	for _, p := range paths {
 		info, err := os.Stat(p)
 		if err != nil {
-			return nil, fmt.Errorf("reading playbooks: %w", err)
+			return nil, err
 		}
 		names := []string{p}
 		if info.IsDir() {
@@ -147,7 +151,7 @@ func readPlaybooks(paths []string) ([]playbooks.File, error) {
 		for _, name := range names {
 			data, err := os.ReadFile(name)
 			if err != nil {
-				return nil, fmt.Errorf("reading playbooks: %w", err)
+				return nil, err
 			}
 			files = append(files, playbooks.File{Name: name, Data: data})
 		}
@@ -155,11 +159,11 @@ func readPlaybooks(paths []string) ([]playbooks.File, error) {
 	return files, nil
 }
 
-// yamlFiles lists the playbooks in a directory.
+// yamlFiles lists the playbooks or checks in a directory.
 func yamlFiles(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("reading playbooks: %w", err)
+		return nil, err
 	}
 	var names []string
 	for _, e := range entries {
@@ -168,7 +172,7 @@ func yamlFiles(dir string) ([]string, error) {
 		}
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("there is no playbook (*.yaml) in %s", dir)
+		return nil, fmt.Errorf("there is no *.yaml in %s", dir)
 	}
 	return names, nil
 }

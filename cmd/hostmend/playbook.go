@@ -73,7 +73,7 @@ but not their stories; these are in the source tree, in playbooks/library.`,
 			if err != nil {
 				return err
 			}
-			files, err := readPlaybooks(paths)
+			files, err := readFiles(paths)
 			if err != nil {
 				return err
 			}
