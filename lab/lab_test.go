@@ -278,7 +278,7 @@ func TestInterrupted(t *testing.T) {
 			if err := cmd.Process.Signal(signal); err != nil {
 				t.Fatal(err)
 			}
-			<-ended
+			t.Log(<-ended)
 			err := until(t.Context(), 10*time.Second, func() error {
 				if signal == syscall.SIGKILL {
 					if err := sweep(t.Context(), DefaultCache()); err != nil {

@@ -159,8 +159,8 @@ func TestCovers(t *testing.T) {
 			t.Errorf("%s: %v; want %q", covers, err, want)
 		}
 	}
-	_, err = playbooks.LoadCovers([]playbooks.File{{Name: "bad.yaml", Data: []byte("about: x\nnames:\n  A: b\n  C: {whta: d}\n  E: [f]\n")}})
-	for _, want := range []string{`bad.yaml:4:7: there is no key "whta"; did you mean "what"?`, "C says not what it is", "here a mapping is wanted, and this is a list"} {
+	_, err = playbooks.LoadCovers([]playbooks.File{{Name: "bad.yaml", Data: []byte("about: x\nnames:\n  A: b\n  C: {wat: d}\n  E: [f]\n")}})
+	for _, want := range []string{`bad.yaml:4:7: there is no key "wat"; did you mean "what"?`, "C says not what it is", "here a mapping is wanted, and this is a list"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; want %q", err, want)
 		}

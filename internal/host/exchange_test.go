@@ -36,11 +36,11 @@ func TestExchange(t *testing.T) {
 	echo := speak(t, func(c net.Conn) {
 		buf := make([]byte, 64)
 		n, _ := c.Read(buf)
-		c.Write(append([]byte("\xffyou said "), buf[:n]...))
+		_, _ = c.Write(append([]byte("\xffyou said "), buf[:n]...))
 		c.Close()
 	})
-	greets := speak(t, func(c net.Conn) { c.Write([]byte("hello\x00")) })
-	long := speak(t, func(c net.Conn) { c.Write([]byte(strings.Repeat("x", maxBody+10))) })
+	greets := speak(t, func(c net.Conn) { _, _ = c.Write([]byte("hello\x00")) })
+	long := speak(t, func(c net.Conn) { _, _ = c.Write([]byte(strings.Repeat("x", maxBody+10))) })
 	silent := speak(t, func(net.Conn) {})
 	for _, c := range []struct {
 		name string

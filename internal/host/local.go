@@ -242,10 +242,10 @@ func (*Local) Attributes(name string) (Attributes, error) {
 	}
 	defer unix.Close(fd)
 	flags, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		return Attributes{Immutable: flags&immutableFlag != 0, AppendOnly: flags&appendFlag != 0}, nil
-	case unix.ENOTTY, unix.EOPNOTSUPP:
+	case errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP):
 		err = ErrUnsupported
 	}
 	return Attributes{}, &fs.PathError{Op: "attributes of", Path: name, Err: err}

@@ -52,7 +52,7 @@ func console(_ context.Context, h host.Host) (consoleFacts, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
-	for _, name := range strings.Fields(string(active)) {
+	for name := range strings.FieldsSeq(string(active)) {
 		if strings.HasPrefix(name, "ttyS") && isThere(h, "/dev/"+name) {
 			f.Prompts = append(f.Prompts, consolePrompt{Console: name, Unit: "serial-getty@" + name + ".service"})
 		}

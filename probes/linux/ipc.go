@@ -103,7 +103,7 @@ func readNumbers(h host.Files, name string, n int) ([]int, error) {
 		return nil, err
 	}
 	var list []int
-	for _, field := range strings.Fields(line) {
+	for field := range strings.FieldsSeq(line) {
 		v, err := parseCount(field)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", name, err)

@@ -290,7 +290,7 @@ func (f *pamFacts) denials(service string, rules []pamRule) {
 
 // harmlessControl reports whether a bracketed control neither jumps nor ends the stack with success.
 func harmlessControl(control string) bool {
-	for _, pair := range strings.Fields(strings.Trim(control, "[]")) {
+	for pair := range strings.FieldsSeq(strings.Trim(control, "[]")) {
 		_, action, _ := strings.Cut(pair, "=")
 		if !slices.Contains([]string{"ignore", "bad", "ok", "reset", "die"}, action) {
 			return false

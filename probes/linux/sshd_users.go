@@ -213,7 +213,7 @@ func (u *sshUser) keys(h host.Files, conf map[string][]string, user []string, gr
 		}
 	}
 	unread := ""
-	for _, file := range strings.Fields(strings.Join(conf["authorizedkeysfile"], " ")) {
+	for file := range strings.FieldsSeq(strings.Join(conf["authorizedkeysfile"], " ")) {
 		if file = replace.Replace(file); file == "none" {
 			continue
 		} else if !strings.HasPrefix(file, "/") {

@@ -181,11 +181,11 @@ func hostsOrder(text string) []string {
 				order = append(order, words[i])
 				continue
 			}
-			condition := words[i]
+			first := i
 			for !strings.HasSuffix(words[i], "]") && i+1 < len(words) {
 				i++
-				condition += " " + words[i]
 			}
+			condition := strings.Join(words[first:i+1], " ")
 			// Of .local only mdns says that a name is not there, and systemd-resolved has asked DNS itself.
 			if last := len(order) - 1; last >= 0 && strings.Contains(condition, "notfound=return") && (order[last] == "files" || order[last] == "myhostname") {
 				return order

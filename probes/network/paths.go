@@ -125,7 +125,7 @@ func pingTarget(ctx context.Context, h host.Host, dst netip.Addr, times int) pin
 		if i > 0 {
 			select {
 			case <-ctx.Done():
-			case <-time.After(pingSpacing):
+			case <-time.After(pingSpacing): //nolint:forbidigo // Sleep would move a replay's clock under the probes that sample
 			}
 		}
 		go func() {
