@@ -27,8 +27,13 @@ type Score struct {
 // measured is the score of trials that just ended. Hostmend's answers are left out; `-json` has them.
 func measured(ctx context.Context, trials []Trial) Score {
 	s := Score{Date: time.Now().UTC().Format(time.DateOnly), Commit: "unknown", Machine: machine()}
-	if commit, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output(); err == nil {
+	if commit, err := exec.CommandContext(ctx, "git", "describe", "--always").Output(); err == nil {
 		s.Commit = strings.TrimSpace(string(commit))
+	}
+	// What is measured is the commit, unless something else than the score itself was changed since.
+	changed, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/docs/score.*").Output()
+	if err != nil || len(changed) > 0 {
+		s.Commit += "-dirty"
 	}
 	for _, t := range trials {
 		t.Output, t.Commit = "", s.Commit
