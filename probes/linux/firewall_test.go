@@ -317,9 +317,9 @@ func compare(t *testing.T, peer nettest.Namespace, text string) (compared, unkno
 		all.Go(func() {
 			peer.Do(t, func() error {
 				q.got = send(q.packet, 250*time.Millisecond)
-				if q.got == "drop" && q.fate.verdict == "reject" {
+				if q.got == "drop" && (q.fate.verdict == "reject" || q.fate.verdict == "pass") {
 					// An ICMP error that arrives while the socket is still locked by connect(2) is only noted (LockDroppedIcmps). The
-					// next SYN, a second later, meets the next error.
+					// next SYN, a second later, meets the next error. And on a busy machine an answer may take longer.
 					q.got = send(q.packet, 2500*time.Millisecond)
 				}
 				return nil
