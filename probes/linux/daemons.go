@@ -105,17 +105,16 @@ type asking struct {
 
 func findServers(ctx context.Context, h host.Host) (found []daemonFacts, questions []asking, err error) {
 	ports := map[uint32]netip.AddrPort{}
-	inodes := map[uint32]bool{}
 	err = h.Sockets(ctx, host.SocketQuery{States: 1 << host.TCPListen}, func(s *host.Socket) error {
 		if a, ok := fromLoopback(s); ok {
-			ports[s.Inode], inodes[s.Inode] = a, true
+			ports[s.Inode] = a
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	owners, err := findOwners(ctx, h, inodes)
+	owners, err := listenerOwners(ctx, h)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -171,8 +170,9 @@ type listening struct {
 // listeners are where a kind of server is to be asked: each of its processes once, at its usual port if it listens there.
 func (s *server) listeners(owners map[uint32]owner, ports map[uint32]netip.AddrPort) []listening {
 	best := map[int]listening{}
-	for inode, o := range owners {
-		l := listening{o, ports[inode]}
+	for inode, port := range ports {
+		o := owners[inode]
+		l := listening{o, port}
 		if b, ok := best[o.pid]; slices.Contains(s.commands, o.command) && (!ok || s.better(l.port, b.port)) {
 			best[o.pid] = l
 		}

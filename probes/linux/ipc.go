@@ -119,13 +119,10 @@ func readNumbers(h host.Files, name string, n int) ([]int, error) {
 // userNames maps ids to names as far as /etc/passwd knows them.
 func userNames(h host.Files) map[string]string {
 	names := map[string]string{}
-	b, err := h.ReadFile("/etc/passwd")
-	if err != nil {
-		return names
-	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Split(line, ":"); len(f) > 2 && names[f[2]] == "" {
-			names[f[2]] = f[0]
+	users, _, _ := readColons(h, "/etc/passwd", 7)
+	for _, u := range users {
+		if names[u[pwUID]] == "" {
+			names[u[pwUID]] = u[pwName]
 		}
 	}
 	return names

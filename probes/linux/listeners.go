@@ -61,8 +61,7 @@ const maxUDP = 500
 
 func listeners(ctx context.Context, h host.Host) (listenersFacts, error) {
 	var f listenersFacts
-	tcp, inodes := map[string]*tcpListener{}, map[uint32]bool{}
-	socket := map[string]uint32{}
+	tcp, socket := map[string]*tcpListener{}, map[string]uint32{}
 	err := h.Sockets(ctx, host.SocketQuery{States: 1 << host.TCPListen}, func(s *host.Socket) error {
 		where := "tcp " + s.Local.String()
 		l := tcp[where]
@@ -72,8 +71,7 @@ func listeners(ctx context.Context, h host.Host) (listenersFacts, error) {
 				Where: where, Address: addr.String(), Port: int(s.Local.Port()), Loopback: addr.IsLoopback(), UID: int(s.UID),
 				Both: addr.Is4() || addr.IsUnspecified() && !s.V6Only, BacklogPct: -1,
 			}
-			tcp[where] = l
-			inodes[s.Inode], socket[where] = true, s.Inode
+			tcp[where], socket[where] = l, s.Inode
 		}
 		l.Sockets++
 		if pct := percent(float64(s.RQueue), float64(s.WQueue)); pct > l.BacklogPct {
@@ -84,7 +82,7 @@ func listeners(ctx context.Context, h host.Host) (listenersFacts, error) {
 	if err != nil {
 		return f, err
 	}
-	owners, err := findOwners(ctx, h, inodes)
+	owners, err := listenerOwners(ctx, h)
 	for where, l := range tcp {
 		l.setOwner(owners, socket[where], err)
 	}

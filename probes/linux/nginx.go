@@ -293,16 +293,15 @@ var nginxListen = regexp.MustCompile(`(?m)^\s*listen\s+([^;]+);`)
 
 // ports compares what the configuration listens on with who does. It also tells on which ports anybody listens.
 func (f *nginxFacts) ports(ctx context.Context, h host.Host, conf serverConfig) (map[int]bool, error) {
-	inodes, served := map[uint32]bool{}, map[int]bool{}
-	at := map[int][]uint32{}
+	served, at := map[int]bool{}, map[int][]uint32{}
 	err := h.Sockets(ctx, host.SocketQuery{States: 1 << host.TCPListen}, func(s *host.Socket) error {
-		inodes[s.Inode], served[int(s.Local.Port())] = true, true
+		served[int(s.Local.Port())] = true
 		at[int(s.Local.Port())] = append(at[int(s.Local.Port())], s.Inode)
 		return nil
 	})
 	var owners map[uint32]owner
 	if err == nil {
-		owners, err = findOwners(ctx, h, inodes)
+		owners, err = listenerOwners(ctx, h)
 	}
 	seen := map[int]bool{}
 	for _, m := range nginxListen.FindAllStringSubmatch(conf.text, -1) {

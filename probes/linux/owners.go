@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
 )
 
 // owner is a process that has a socket open.
@@ -30,6 +31,21 @@ const (
 	firstDescriptors  = 48
 	maxOwnerProcesses = 300
 )
+
+// listenerOwners finds whose the listening TCP sockets are, by inode, once for all probes of a run.
+func listenerOwners(ctx context.Context, h host.Host) (map[uint32]owner, error) {
+	return probes.Share(ctx, "owners of listeners", func() (map[uint32]owner, error) {
+		inodes := map[uint32]bool{}
+		err := h.Sockets(ctx, host.SocketQuery{States: 1 << host.TCPListen}, func(s *host.Socket) error {
+			inodes[s.Inode] = true
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		return findOwners(ctx, h, inodes)
+	})
+}
 
 // findOwners finds whose sockets these are, by inode. Processes of services come first; only if one was not found there, all others do.
 func findOwners(ctx context.Context, h host.Host, inodes map[uint32]bool) (map[uint32]owner, error) {

@@ -125,10 +125,10 @@ func portIn(line string) probes.Opt[int] {
 
 // holderOf names who listens on a TCP port.
 func holderOf(ctx context.Context, h host.Host, port int) probes.Opt[string] {
-	inodes := map[uint32]bool{}
+	var inodes []uint32
 	err := h.Sockets(ctx, host.SocketQuery{States: 1 << host.TCPListen}, func(s *host.Socket) error {
 		if int(s.Local.Port()) == port {
-			inodes[s.Inode] = true
+			inodes = append(inodes, s.Inode)
 		}
 		return nil
 	})
@@ -138,12 +138,14 @@ func holderOf(ctx context.Context, h host.Host, port int) probes.Opt[string] {
 	if len(inodes) == 0 {
 		return probes.None[string]()
 	}
-	owners, err := findOwners(ctx, h, inodes)
+	owners, err := listenerOwners(ctx, h)
 	if err != nil {
 		return probes.Unread[string](err.Error())
 	}
-	for _, o := range owners {
-		return probes.Some(o.String())
+	for _, inode := range inodes {
+		if o, ok := owners[inode]; ok {
+			return probes.Some(o.String())
+		}
 	}
 	return probes.Unread[string]("whose the socket is was not found")
 }
