@@ -110,7 +110,7 @@ lab: packages ## make disposable hosts, break them, and see whether hostmend nam
 
 .PHONY: score
 score: packages ## try all that the lab has, the healthy host a hundred times, and write docs/score.md
-	go run ./lab -kind faults,frozen,doubles,decoys -repeat 100 -score docs/score.md
+	go run ./lab -kind faults,frozen,learnt,doubles,decoys -repeat 100 -score docs/score.md
 
 .PHONY: new-probe
 new-probe: ## start a probe: make new-probe NAME=thermal GROUP=linux

@@ -19,13 +19,14 @@ type Kind string
 // The kinds, in the order of the score.
 const (
 	Faults  Kind = "faults"  // one trouble each; most were there when the playbooks were written, which is why there is
-	Frozen  Kind = "frozen"  // more of them, written last by somebody who had not read the library, and never changed since
+	Frozen  Kind = "frozen"  // more of them, written last by people who had not read the library, and never changed since
+	Learnt  Kind = "learnt"  // what was frozen before, when the library has learnt from it
 	Doubles Kind = "doubles" // two troubles at once that have nothing to do with each other
 	Decoys  Kind = "decoys"  // healthy hosts that look sick
 	Scenes  Kind = "scenes"  // not scored: so that a playbook has a host from life
 )
 
-var kinds = []Kind{Faults, Frozen, Doubles, Decoys, Scenes}
+var kinds = []Kind{Faults, Frozen, Learnt, Doubles, Decoys, Scenes}
 
 // A Fault is one trouble that the lab can make, in one file, KIND/ID.yaml. It is written from a public source's text about
 // the trouble, before the playbook that answers it, so that the score measures knowledge and not memory.
