@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -339,11 +340,16 @@ func compare(t *testing.T, peer nettest.Namespace, text string) (compared, unkno
 	return compared, unknown
 }
 
+// sent counts packets, so that no source port comes twice: the kernel would take a second packet between the same two ports as one of
+// the connection that an earlier rule set let through.
+var sent atomic.Int32
+
 // send sends the packet for real and reports what became of it.
 func send(p packet, patience time.Duration) string {
+	from := 50007 + int(sent.Add(1))
 	to := netip.AddrPortFrom(p.dst, uint16(p.dport)).String()
 	if p.udp {
-		d := net.Dialer{Timeout: patience, LocalAddr: &net.UDPAddr{IP: p.src.AsSlice()}}
+		d := net.Dialer{Timeout: patience, LocalAddr: &net.UDPAddr{IP: p.src.AsSlice(), Port: from}}
 		c, err := d.Dial("udp", to)
 		if err != nil {
 			return err.Error()
@@ -357,7 +363,7 @@ func send(p packet, patience time.Duration) string {
 		}
 		return outcome(err)
 	}
-	d := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: p.src.AsSlice()}}
+	d := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: p.src.AsSlice(), Port: from}}
 	c, err := d.Dial("tcp", to)
 	if err == nil {
 		c.Close()
