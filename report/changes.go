@@ -124,9 +124,9 @@ func (f *Finding) related(c playbooks.Change, words map[string]bool) bool {
 
 // words is a change in a line: what, what was done, and how long before the report.
 func (c Change) words(t *vocabulary, now time.Time) string {
-	s := fmt.Sprintf(t.ago, duration(now.Sub(c.At).Round(time.Second)), cmp.Or(t.kinds[c.Kind], c.Kind), c.Name, cmp.Or(t.actions[c.Action], c.Action))
+	s := fmt.Sprintf(t.ago, duration(now.Sub(c.At).Round(time.Second)), cmp.Or(t.kinds[c.Kind], c.Kind), t.reason(c.Name), cmp.Or(t.actions[c.Action], c.Action))
 	if c.Detail != "" {
-		s += " (" + c.Detail + ")"
+		s += " (" + t.reason(c.Detail) + ")"
 	}
 	return s
 }

@@ -27,7 +27,7 @@ func Coverage(w io.Writer, covers *playbooks.Covers, list []playbooks.Playbook, 
 	var b strings.Builder
 	b.WriteString("# Coverage\n\nWhat others call the troubles that a host may have, and the playbooks that find them here. Written by `make docs` from " +
 		"`playbooks/library/covers` and the playbooks' `covers`; a test fails when a name loses its last playbook.\n\n")
-	b.WriteString("| Source | Names | Answered | Not from inside | Open |\n|---|---|---|---|---|\n")
+	b.WriteString("| Source | Names | Answered | Left out, and why | Open |\n|---|---|---|---|---|\n")
 	var all tally
 	for _, s := range covers.Sources {
 		t := count(s, by)

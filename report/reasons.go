@@ -45,6 +45,8 @@ var chineseReasons = sync.OnceValue(func() []phrase {
 		`\bsending packets is switched off\b`, `已禁止发送报文`,
 		`\bthe list was cut short\b`, `列表不完整`,
 		`\bsystemd is not the service manager\b`, `服务管理器不是 systemd`,
+		`^units were enabled or disabled$`, `有单元被启用或禁用`,
+		`^(\d+) packages$`, `$1 个软件包`,
 	)
 })
 
