@@ -28,7 +28,7 @@ count those of other users' processes.`,
 }, openFiles)
 
 type openFilesFacts struct {
-	Near probes.Cut[openFilesNear] `fact:"near_limit" doc:"Processes with half of their limit open, or more; of each command name the one nearest to it, fullest first"`
+	Near probes.Cut[openFilesNear] `fact:"near_limit" doc:"Processes with half of their limit open, or more, and at least 16 files (before Linux 6.2 at least 65); of each command name the one nearest to its limit, fullest first"`
 }
 
 type openFilesNear struct {
@@ -89,7 +89,7 @@ func openFiles(ctx context.Context, h host.Host) (openFilesFacts, error) {
 func nearCounted(h host.Files, pid int) (openFilesNear, error) {
 	n := openFilesNear{PID: pid}
 	fi, err := h.Stat(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil || fi.Size < leastTable {
+	if err != nil || fi.Size < leastOpen {
 		return n, err
 	}
 	if n.Limit, err = softNofile(h, pid); err != nil || n.Limit == 0 {
@@ -136,8 +136,12 @@ func nearLimit(h host.Files, pid int) (openFilesNear, error) {
 	return n, nil
 }
 
-// leastTable is the smallest table, or count, worth a look: a limit below 512 is nobody's, and reading the limits of every process doubles the cost.
-const leastTable = 256
+// Reading the limits of every process doubles the cost, so those are left out that have few files open: leastOpen where the kernel
+// counts them; where it does not, a table of leastTable, the smallest that has grown (alloc_fdtable in fs/file.c; each begins with 64).
+const (
+	leastOpen  = 16
+	leastTable = 128
+)
 
 // softNofile reads the line "Max open files            1024                 524288               files"; 0 means unlimited.
 func softNofile(h host.Files, pid int) (int, error) {

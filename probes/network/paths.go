@@ -16,7 +16,7 @@ var Paths = probes.Define(probes.Probe[host.Host]{
 	Name: "paths",
 	Doc: `Loss and delay on the way out
 
-Pings the IPv4 gateways, the name servers and, on Alibaba Cloud, the metadata service, three times each, at most six of them; and seventeen times
+Pings the IPv4 gateways, the name servers and, on Alibaba Cloud, the metadata service, five times each, at most six of them; and fifteen times
 more, within half a second, if a ping of one that answers was lost or took over 20 ms. One that answers none says nothing: many ignore pings. A router
 may also answer only some (it limits its ICMP), so that loss means a broken path only where all that answer lose. Costs 1 ms of CPU, and at most
 1.3 s of waiting.`,
@@ -44,8 +44,8 @@ type pathTarget struct {
 }
 
 const (
-	firstPings   = 3
-	morePings    = 17
+	firstPings   = 5
+	morePings    = 15
 	pingSpacing  = 25 * time.Millisecond
 	pathPatience = 500 * time.Millisecond
 	longRTT      = 20 * time.Millisecond

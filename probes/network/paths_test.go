@@ -14,11 +14,11 @@ func TestPaths(t *testing.T) {
 	pong := func(addr, answer string) string { return "-- ping " + addr + " --\n" + answer + "\n" }
 	check(t, Paths, []row{
 		{"all answer", machine + pong("10.0.0.1", `{"rtt":250000}`) + pong("10.0.0.2", `{"rtt":500000}`) + pong("10.0.0.3", `{"rtt":400000}`), probes.OK, []string{
-			`{"address":"10.0.0.1","role":"gateway","sent":3,"received":3,"loss_pct":0,"rtt":"250µs","rtt_max":"250µs"}`,
+			`{"address":"10.0.0.1","role":"gateway","sent":5,"received":5,"loss_pct":0,"rtt":"250µs","rtt_max":"250µs"}`,
 			`"answering":3,"loss_pct":0,"least_loss_pct":0,"least_rtt":"250µs"`,
 		}},
 		{"slow", machine + pong("10.0.0.1", `{"rtt":200000000}`) + pong("10.0.0.2", `{"rtt":210000000}`) + pong("10.0.0.3", "!timeout"), probes.OK, []string{
-			`"address":"10.0.0.1","role":"gateway","sent":20,"received":20`, `"address":"10.0.0.3","role":"resolver","sent":3,"received":0,"loss_pct":null`, `"answering":2`,
+			`"address":"10.0.0.1","role":"gateway","sent":20,"received":20`, `"address":"10.0.0.3","role":"resolver","sent":5,"received":0,"loss_pct":null`, `"answering":2`,
 		}},
 		{"nobody answers", machine + pong("10.0.0.1", "!timeout") + pong("10.0.0.2", "!unreachable") + pong("10.0.0.3", "!timeout"), probes.OK, []string{
 			`"answering":0,"loss_pct":null,"least_loss_pct":null,"least_rtt":null`,
