@@ -18,10 +18,10 @@ import (
 // Daemons asks the usual servers of this host how they are.
 var Daemons = probes.Define(probes.Probe[host.Host]{
 	Name: "daemons",
-	Doc: `Health of databases, container runtimes and kubelet
+	Doc: `Health of databases, HAProxy, container runtimes and kubelet
 
-Asks each Redis, PostgreSQL, MySQL or MariaDB, Docker, containerd and kubelet that runs on this host one question, over loopback or its Unix socket: what its
-own tools ask to see whether it serves (PING and INFO, the startup packet that pg_isready sends, MySQL's greeting, /_ping, /healthz). No account is
+Asks each Redis, PostgreSQL, MySQL or MariaDB, HAProxy, Docker, containerd and kubelet that runs on this host one question (a second time if it is silent), over loopback or its Unix socket: what its
+own tools ask to see whether it serves (PING and INFO, the startup packet that pg_isready sends, MySQL's greeting, HAProxy's show stat, /_ping, /healthz). No account is
 used and nobody logs in: PostgreSQL is asked as the user "hostmend", and left once it answers; MySQL and MariaDB do not count loopback clients
 towards max_connect_errors, though MariaDB may log an aborted connection. Costs 1 ms and what the servers need; each is given a second. Only TCP ports that
 loopback reaches are asked, and only if their process has the server's name; one that is reached by a Unix socket or by TLS alone is not judged.
@@ -37,10 +37,10 @@ type daemonsFacts struct {
 
 type daemonFacts struct {
 	Where  string             `fact:"where,key" doc:"Kind and address, as in redis 127.0.0.1:6379"`
-	Kind   string             `fact:"kind" doc:"redis, postgresql, mysql, kubelet, docker, containerd"`
+	Kind   string             `fact:"kind" doc:"redis, postgresql, mysql, kubelet, docker, containerd, haproxy"`
 	PID    int                `fact:"pid" unit:"pid" doc:"Its process"`
 	Unit   probes.Opt[string] `fact:"unit" doc:"Its systemd service; absent outside of any"`
-	Answer string             `fact:"answer" doc:"ok: it serves; connections-full, save-failing, loading, starting, host-blocked, out-of-disk, out-of-memory: it refuses; unhealthy: kubelet says so; silent: it took the connection and said nothing for a second; refused: it took none; other: it said something else"`
+	Answer string             `fact:"answer" doc:"ok: it serves; connections-full, save-failing, busy, master-down, loading, starting, host-blocked, out-of-disk, out-of-memory: it refuses; unhealthy: kubelet says so; silent: twice it took the connection and said nothing for a second; refused: it took none; other: it said something else"`
 	Says   string             `fact:"says" doc:"Its words, if it refuses"`
 	Took   time.Duration      `fact:"took" doc:"Until it had answered; 0 if it did not"`
 
@@ -49,6 +49,15 @@ type daemonFacts struct {
 	Policy     probes.Opt[string] `fact:"policy" doc:"Redis: maxmemory_policy"`
 	Clients    probes.Opt[int]    `fact:"clients" unit:"count" doc:"Redis: connected clients"`
 	ClientsMax probes.Opt[int]    `fact:"clients_max" unit:"count" doc:"Redis: maxclients; absent before Redis 6"`
+	Role       probes.Opt[string] `fact:"role" doc:"Redis: master or slave"`
+	Master     probes.Opt[string] `fact:"master" doc:"Redis: of a replica, the address of its master"`
+	LinkDown   probes.Opt[bool]   `fact:"link_down" doc:"Redis: of a replica, its master does not answer and no copying is under way"`
+	FewCopies  probes.Opt[bool]   `fact:"too_few_replicas" doc:"Redis: min-replicas-to-write is set and no replica is well, so that it refuses writes"`
+	Waiting    int                `fact:"waiting" unit:"count" doc:"PostgreSQL: sessions that have waited for a lock for a second at least, by the titles of its processes (update_process_title)"`
+	IdleInTx   []string           `fact:"idle_in_transaction" doc:"PostgreSQL: where sessions wait, those that have been idle within an open transaction for a second at least: pid, user, database, client; five at most"`
+	Down       []string           `fact:"down" doc:"HAProxy: backends without a server that is up, and what was said of their servers"`
+	Partly     []string           `fact:"servers_down" doc:"HAProxy: servers that are down in backends that have others"`
+	Full       []string           `fact:"full" doc:"HAProxy: frontends that have as many sessions as maxconn allows, and servers whose queue is not empty"`
 	SaveFailed probes.Opt[bool]   `fact:"save_failed" doc:"Redis: its last snapshot, or its last write to the append-only file, failed"`
 }
 
@@ -79,6 +88,9 @@ var runtimes = []struct {
 	{"docker", "dockerd", "/run/docker.pid", "/run/docker.sock", host.Question{Say: "GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n"}},
 	// The preface of HTTP/2 and empty settings (RFC 9113 section 3.4), to which a gRPC server answers with its own settings.
 	{"containerd", "containerd", "", "/run/containerd/containerd.sock", host.Question{Say: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"}},
+	// Where Debian's and the Red Hat family's haproxy.cfg have it.
+	{"haproxy", "haproxy", "/run/haproxy.pid", "/run/haproxy/admin.sock", host.Question{Say: "show stat\n", UntilClose: true}},
+	{"haproxy", "haproxy", "/run/haproxy.pid", "/var/lib/haproxy/stats", host.Question{Say: "show stat\n", UntilClose: true}},
 }
 
 func daemons(ctx context.Context, h host.Host) (daemonsFacts, error) {
@@ -133,7 +145,11 @@ func findServers(ctx context.Context, h host.Host) (found []daemonFacts, questio
 			q := r.question
 			q.Socket = r.socket
 			unit, _ := processUnit(h, pid).Get()
-			found, questions = append(found, newDaemon(r.kind, r.socket, owner{pid, r.command, unit})), append(questions, asking{q, judgeRuntime})
+			judge := judgeRuntime
+			if r.kind == "haproxy" {
+				judge = judgeHAProxy
+			}
+			found, questions = append(found, newDaemon(r.kind, r.socket, owner{pid, r.command, unit})), append(questions, asking{q, judge})
 		}
 	}
 	return found, questions, nil
@@ -216,9 +232,12 @@ func runtimeProcess(h host.Files, command, pidfile, socket string) int {
 	return 0
 }
 
-// ask puts the question. Every server gets one.
+// ask puts the question, and again to one that was silent: it may have been busy at that moment.
 func (d *daemonFacts) ask(ctx context.Context, h host.Host, q asking) {
 	reply, err := h.Exchange(ctx, q.Question)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		reply, err = h.Exchange(ctx, q.Question)
+	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		d.Answer = "silent"
@@ -227,6 +246,9 @@ func (d *daemonFacts) ask(ctx context.Context, h host.Host, q asking) {
 	default:
 		d.Took = reply.Took
 		q.judge(d, reply.Text)
+	}
+	if d.Kind == "postgresql" {
+		d.lookAtSessions(ctx, h)
 	}
 }
 
@@ -242,6 +264,10 @@ func judgeRedis(d *daemonFacts, text string) {
 		d.Answer = "ok"
 	case strings.HasPrefix(first, "-MISCONF"):
 		d.refuse("save-failing", first[1:])
+	case strings.HasPrefix(first, "-BUSY"):
+		d.refuse("busy", first[1:])
+	case strings.HasPrefix(first, "-MASTERDOWN"):
+		d.refuse("master-down", first[1:])
 	case strings.HasPrefix(first, "-LOADING"):
 		d.refuse("loading", first[1:])
 	case strings.HasPrefix(first, "-ERR max number of clients"):
@@ -264,6 +290,14 @@ func judgeRedis(d *daemonFacts, text string) {
 	d.Memory, d.MemoryMax, d.Clients, d.ClientsMax = number("used_memory"), number("maxmemory"), number("connected_clients"), number("maxclients")
 	if policy := info["maxmemory_policy"]; policy != "" {
 		d.Policy = probes.Some(policy)
+	}
+	if role := info["role"]; role != "" {
+		d.Role = probes.Some(role)
+		d.FewCopies = probes.Some(info["min_slaves_good_slaves"] == "0")
+	}
+	if info["role"] == "slave" {
+		d.Master = probes.Some(info["master_host"] + ":" + info["master_port"])
+		d.LinkDown = probes.Some(info["master_link_status"] == "down" && info["master_sync_in_progress"] != "1")
 	}
 	if save := info["rdb_last_bgsave_status"]; save != "" {
 		d.SaveFailed = probes.Some(save == "err" || info["aof_last_write_status"] == "err")

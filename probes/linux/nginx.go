@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"path"
 	"regexp"
@@ -23,8 +24,9 @@ var Nginx = probes.Define(probes.Probe[host.Host]{
 	Name: "nginx",
 	Doc: `nginx
 
-Reads the configuration of an nginx that runs (nginx.conf and what it includes), and the last 64 KiB of its error logs. Costs 1 ms. Nothing is asked of
-nginx itself, and its configuration is not tested by running it: that a configuration does not hold is known once somebody tried to
+Reads the configuration of an nginx that runs (nginx.conf and what it includes), the last 64 KiB of its error logs and 32 KiB of its access logs. Costs 1 ms. Nothing is asked of
+nginx itself; an application behind it that answered 500 or more lately is asked once for the path of its health check, if that was it, and otherwise the last lines of
+its service's log are read (20 ms). nginx's configuration is not tested by running it: that a configuration does not hold is known once somebody tried to
 load or test it and nginx said so. Which of its complaints are recent is told from the log's own times, the last of which was when
 the file was last written. An nginx in a container of its own is not seen.`,
 	Every: 30 * time.Second,
@@ -33,6 +35,8 @@ the file was last written. An nginx in a container of its own is not seen.`,
 type nginxFacts struct {
 	Ports       []nginxPort               `fact:"ports" doc:"The TCP ports that its configuration listens on"`
 	Upstreams   probes.Cut[nginxUpstream] `fact:"upstreams" doc:"Servers behind it that it complained about in the last ten minutes"`
+	Complaints  []nginxComplaint          `fact:"complaints" doc:"Requests that it answered with an error of its own in the last ten minutes, by kind"`
+	Failing     []failingApp              `fact:"failing" doc:"Paths for which an application behind it answers 500 or more, the last one lately; three at most"`
 	Connections int                       `fact:"worker_connections_errors" unit:"count" doc:"How often in the last ten minutes its worker_connections were not enough"`
 	Files       int                       `fact:"open_files_errors" unit:"count" doc:"How often in the last ten minutes it could open no more files"`
 	ConfigError probes.Opt[string]        `fact:"config_error" doc:"What it said of a configuration that it could not load, if since then neither that was changed nor nginx started; absent if there is nothing of the kind"`
@@ -66,6 +70,10 @@ const (
 )
 
 func nginx(ctx context.Context, h host.Host) (nginxFacts, error) {
+	return probes.Share(ctx, "nginx", func() (nginxFacts, error) { return lookAtNginx(ctx, h) })
+}
+
+func lookAtNginx(ctx context.Context, h host.Host) (nginxFacts, error) {
 	started, ok, err := nginxStarted(h)
 	if err != nil {
 		return nginxFacts{}, err
@@ -76,12 +84,17 @@ func nginx(ctx context.Context, h host.Host) (nginxFacts, error) {
 	var f nginxFacts
 	conf := readServerConfig(h, "/etc/nginx/nginx.conf", "/etc/nginx")
 	logs := nginxLogs(conf)
-	s := nginxSearch{changed: laterOf(conf.changed, started), upstreams: map[string]*nginxUpstream{}}
+	s := nginxSearch{changed: laterOf(conf.changed, started), upstreams: map[string]*nginxUpstream{}, complaints: map[string]*nginxComplaint{}, access: nginxAccess(h, conf)}
 	for _, log := range logs {
 		if err := s.read(h, log); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
 	}
+	s.missingRoots(h, conf)
+	for _, kind := range slices.Sorted(maps.Keys(s.complaints)) {
+		f.Complaints = append(f.Complaints, *s.complaints[kind])
+	}
+	f.Failing = failingApps(ctx, h, conf, s.access)
 	f.Connections, f.Files, f.ConfigError, f.ConfigAge = s.connections, s.files, s.configError, s.configAge
 	served, err := f.ports(ctx, h, conf)
 	f.Upstreams = most(s.upstreams, maxUpstreams, func(u *nginxUpstream) (int, string) { return u.Refused + u.Timeout + u.Broken, u.Address })
@@ -143,6 +156,8 @@ func nginxLogs(conf serverConfig) []string {
 type nginxSearch struct {
 	changed     time.Time // when the configuration last changed, or nginx started
 	upstreams   map[string]*nginxUpstream
+	complaints  map[string]*nginxComplaint
+	access      map[string]*accessPath
 	connections int
 	files       int
 	configError probes.Opt[string]
@@ -207,6 +222,7 @@ func (s *nginxSearch) line(level, text string, written time.Time, age time.Durat
 	case strings.Contains(text, "(24: Too many open files)"):
 		s.files++
 	}
+	s.complain(text, age)
 	m := nginxUpstreams.FindStringSubmatch(text)
 	if m == nil {
 		return

@@ -42,7 +42,7 @@ type sign struct {
 }
 
 // signs are the lines by which a log tells why a program ended; of one line the first sign counts. They are what the C library, the dynamic
-// linker and the usual languages' runtimes print.
+// linker and the usual languages' runtimes and databases print.
 var signs = []sign{
 	{"library-missing", regexp.MustCompile(`error while loading shared libraries: |: version .?GLIBC[A-Z_]*_[\d.]+.? not found|ld\.so: .* not found`)},
 	{"environment-missing", regexp.MustCompile(`Failed to load environment files: `)},
@@ -50,13 +50,21 @@ var signs = []sign{
 	{"directory-missing", regexp.MustCompile(`Changing to the requested working directory failed|Failed at step CHDIR spawning`)},
 	{"namespace", regexp.MustCompile(`Failed at step NAMESPACE spawning|Failed to set up mount namespacing`)},
 	{"permission-denied", regexp.MustCompile(`(?:Failed to (?:locate executable|execute)|Failed at step EXEC spawning) .*Permission denied`)},
+	{"program-unusable", regexp.MustCompile(`(?:Failed to execute|Failed at step EXEC spawning) .*Exec format error|\$'\\r': command not found|(?:\\r|\r|\^M)['’]?: (?:No such file|command not found|not found|bad interpreter)`)},
 	{"program-missing", regexp.MustCompile(`Failed to (?:locate executable|execute) .*No such file|Failed at step EXEC spawning .*No such file`)},
 	{"port-taken", regexp.MustCompile(`(?i)address (?:already|is already) in use|EADDRINUSE|only one usage of each socket address|port \d+ (?:is )?(?:already )?(?:in use|allocated)`)},
+	{"address-missing", regexp.MustCompile(`(?i)cannot assign requested address|can't assign requested address|EADDRNOTAVAIL|could not bind to address`)},
 	{"disk-full", regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|ENOSPC`)},
-	{"config-invalid", regexp.MustCompile(`(?i)syntax error|configuration file .* test failed|\[emerg\] .* in /|unknown (?:configuration )?(?:directive|variable|option|keyword)|unexpected (?:token|end of file|character)|bad configuration|invalid (?:configuration|command) |error(?:\(s\))? found in configuration|fatal config|bad directive|parse ?error`)},
-	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|operation not permitted|AccessDeniedException: /`)},
-	{"file-missing", regexp.MustCompile(`(?i)no such file or directory|ENOENT|FileNotFound|file not found|cannot find (?:file|module)|(?:^|[\s"'])/\S+ does not exist|\b(?:file|directory) [^:]{1,80} does not exist`)},
-	{"dependency-refused", regexp.MustCompile(`(?i)connection refused|ECONNREFUSED|could not connect to|can't connect to`)},
+	{"read-only", regexp.MustCompile(`(?i)read-only file system|EROFS`)},
+	{"data-damaged", regexp.MustCompile(`(?i)could not locate a valid checkpoint|invalid (?:primary )?checkpoint record|database files are incompatible|wrong signature trying to load DB|bad file format reading the append only|unexpected EOF reading RDB|(?:short read|unexpected end of file|internal error) .*(?:RDB|loading DB)|InnoDB: .*(?:corrupt|damaged|missing)|database disk image is malformed|checksum (?:mismatch|failed|error)|\bcorrupt(?:ed|ion)?\b`)},
+	{"library-missing", regexp.MustCompile(`ModuleNotFoundError|No module named |Can't locate \S+\.pm in @INC|(?i)cannot find module |cannot load such file|could not find or load main class|NoClassDefFoundError|unable to load dynamic library|cannot open shared object file|failed opening required`)},
+	{"config-invalid", regexp.MustCompile(`(?i)syntax error|SyntaxError|configuration file .* test failed|\[emerg\] .* in /|unknown (?:configuration )?(?:directive|variable|option|keyword)|unrecognized configuration parameter|unexpected (?:token|end of file|character)|bad configuration|invalid (?:configuration|command|value for parameter) |error(?:\(s\))? found in configuration|fatal (?:config|error, can't open config)|bad directive|parse ?error|config(?:uration)? file (?:line|error)|(?:unable|failed) to (?:configure|parse|load|read) .*config|both as a flag and in the configuration file|configuration file .* contains errors|unsupported (?:option|directive)|unrecognized (?:option|argument)`)},
+	{"access-refused", regexp.MustCompile(`(?i)password authentication failed|no pg_hba\.conf entry|access denied for user|NOAUTH |WRONGPASS |authentication failed|invalid password`)},
+	{"name-unresolved", regexp.MustCompile(`(?i)name or service not known|temporary failure in name resolution|no address associated with hostname|no such host|could not resolve host|getaddrinfo|EAI_AGAIN|ENOTFOUND|UnknownHostException|host not found in upstream`)},
+	{"limit-reached", regexp.MustCompile(`(?i)too many open files|EMFILE|cannot allocate memory|ENOMEM|std::bad_alloc|OutOfMemoryError|MemoryError|out of memory|max virtual memory areas|can't start new thread|unable to create (?:native )?thread|pthread_create|resource temporarily unavailable|fork: retry`)},
+	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|EPERM\b|operation not permitted|AccessDeniedException: /|address family not supported`)},
+	{"file-missing", regexp.MustCompile(`(?i)no such file or directory|ENOENT|FileNotFound|file not found|cannot find file|(?:^|[\s"'])/\S+ does not exist|\b(?:file|directory) [^:]{1,80} does not exist|command not found|^\S+: (?:line )?\d+: .*: not found`)},
+	{"dependency-refused", regexp.MustCompile(`(?i)connection refused|ECONNREFUSED|could not connect to|can't connect to|connection timed out|ETIMEDOUT|no route to host|network is unreachable|EHOSTUNREACH|ENETUNREACH`)},
 }
 
 // harmless are lines that look like a sign and are none: what a program goes on without, cleans up on its way out, or is refused by a server.
@@ -64,12 +72,12 @@ var harmless = regexp.MustCompile(`(?i)using (?:the )?defaults?|ignor(?:ed|ing)|
 	`permission denied (?:for (?:table|relation|schema|database|sequence|function|view|column|language)|\((?:publickey|password)|, please)|\b(?:HTTP|status)\S*[ :=]+40[134]\b`)
 
 // ofManager is how many of the signs are the linker's and the service manager's own words, which are surer than a program's.
-const ofManager = 7
+const ofManager = 8
 
 // explain finds the reason in the log of the unit's last runs. The service manager's words come first, then the last line of the program's
 // that says something: what it said before it did survive. 203 alone does not tell a missing program from one that may not be run.
 func (u *unitFacts) explain(log string) {
-	if u.Result == "signal" || u.Result == "core-dump" { // it did not end by itself, and what it said before is another story
+	if u.Signal != "" || u.Result == "core-dump" { // it did not end by itself, and what it said before is another story
 		return
 	}
 	lines := strings.Split(strings.TrimSpace(log), "\n")
@@ -93,21 +101,15 @@ func (u *unitFacts) explain(log string) {
 
 // mayBe tells whether a reason agrees with what the exit status says.
 func (u *unitFacts) mayBe(reason string) bool {
-	return u.Reason == "" || u.Reason == "start-limit" || u.Reason == reason || u.Reason == "program-missing" && reason == "permission-denied"
-}
-
-var execStart = regexp.MustCompile(`(?m)^\{ path=(/\S+) ;`)
-
-// mayNotRun tells a program without the execute permission from one that is missing. The service manager's child says it in the log too,
-// but it is gone so soon that the journal does not always know whose line that was.
-func mayNotRun(ctx context.Context, h host.Host, unit string) bool {
-	out, err := systemctl(ctx, h, "show", "--no-pager", "--property=ExecStart", "--value", "--", unit)
-	m := execStart.FindStringSubmatch(out)
-	if err != nil || m == nil {
-		return false
+	switch u.Reason {
+	case "", "start-limit", reason:
+		return true
+	case "program-missing":
+		return reason == "permission-denied" || reason == "program-unusable"
+	case "timeout": // it may have said what it waits for
+		return reason == "dependency-refused" || reason == "name-unresolved"
 	}
-	fi, err := h.Stat(m[1])
-	return err == nil && fi.Mode.IsRegular() && fi.Mode&0o111 == 0
+	return false
 }
 
 // portNames are the forms in which a port stands in a complaint: 0.0.0.0:80, [::]:80, :::80, *:80, localhost:80, " :80", "port 80". The

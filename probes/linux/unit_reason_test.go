@@ -14,7 +14,7 @@ func TestUnitReason(t *testing.T) {
 		return systemdHost(showUnit("a.service", append(failed, change...)...)) + log(text)
 	}
 	execs := func(program string) string {
-		return "-- $ systemctl show --no-pager --property=ExecStart --value -- a.service --\n{ path=" + program + " ; argv[]=" + program + " -v ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }\n"
+		return "-- $ systemctl show --no-pager --property=" + troubleProperties + " -- a.service --\nExecStart={ path=" + program + " ; argv[]=" + program + " -v ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }\n"
 	}
 	for _, c := range []struct {
 		name, capture, reason, sign, port string
@@ -26,7 +26,7 @@ func TestUnitReason(t *testing.T) {
 		{"the program may not be run", unit("a.service: Failed to locate executable /opt/a: Permission denied", "ExecMainStatus=203"), "permission-denied", `"a.service: Failed to locate executable /opt/a: Permission denied"`, "null"},
 		{"the log lost why", unit("", "ExecMainStatus=203") + execs("/opt/a") + "-- /opt/a 0644 0:0 --\n", "permission-denied", `""`, "null"},
 		{"it is not there, and the log lost why", unit("", "ExecMainStatus=203") + execs("/opt/a"), "program-missing", `""`, "null"},
-		{"its interpreter is not there, and the log lost why", unit("", "ExecMainStatus=203") + execs("/opt/a") + "-- /opt/a 0755 0:0 --\n", "program-missing", `""`, "null"},
+		{"its interpreter is not there, and the log lost why", unit("", "ExecMainStatus=203") + execs("/opt/a") + "-- /opt/a 0755 0:0 --\n#!/bin/gone\n", "program-unusable", `""`, "null"},
 		{"no log", unit("", "ExecMainStatus=203"), "program-missing", `""`, "null"},
 		{"its user is not there", unit("a.service: Failed at step USER spawning /opt/a: No such process", "ExecMainStatus=217"), "user-missing", `"a.service: Failed at step USER spawning /opt/a: No such process"`, "null"},
 		{"its directory is not there", unit("x: Permission denied", "ExecMainStatus=200"), "directory-missing", `""`, "null"},
@@ -36,9 +36,10 @@ func TestUnitReason(t *testing.T) {
 		{"it may not read a file", unit("open /etc/a/key.pem: permission denied"), "permission-denied", `"open /etc/a/key.pem: permission denied"`, "null"},
 		{"it gave up, and the log says why", unit("bind: address already in use", "Result=start-limit-hit"), "port-taken", `"bind: address already in use"`, "null"},
 		{"it gave up", unit("bye", "Result=start-limit-hit"), "start-limit", `""`, "null"},
-		{"it was killed, whatever it said before", unit("permission denied", "Result=signal", "ExecMainCode=2", "ExecMainStatus=9"), "", `""`, "null"},
+		{"it was killed, whatever it said before", unit("permission denied", "Result=signal", "ExecMainCode=2", "ExecMainStatus=9"), "killed", `""`, "null"},
+		{"it crashed", unit("permission denied", "Result=core-dump", "ExecMainCode=3", "ExecMainStatus=11"), "", `""`, "null"},
 		{"a table is missing", unit(`relation "users" does not exist`), "", `""`, "null"},
-		{"a database refuses a user", unit("Access denied for user 'app'@'db'\npermission denied for table users"), "", `""`, "null"},
+		{"a database refuses a user", unit("Access denied for user 'app'@'db'\npermission denied for table users"), "access-refused", `"Access denied for user 'app'@'db'"`, "null"},
 		{"a server refuses", unit("GET /v1: HTTP/1.1 403 Forbidden: permission denied"), "", `""`, "null"},
 		{"what it went on without is not why", unit("config.local.yaml: no such file or directory, using defaults\npanic: dial tcp 10.0.0.1:5432: connect: connection refused"), "dependency-refused", `"panic: dial tcp 10.0.0.1:5432: connect: connection refused"`, "null"},
 		{"the last line counts", unit("open /etc/a.d: no such file or directory\ndial tcp 10.0.0.1:5432: connect: connection refused\ngoroutine 1 [running]:"), "dependency-refused", `"dial tcp 10.0.0.1:5432: connect: connection refused"`, "null"},

@@ -21,7 +21,8 @@ var Units = probes.Define(probes.Probe[host.Host]{
 	Doc: `systemd units
 
 Runs ` + "`systemctl list-units`" + ` (6 ms), ` + "`systemctl show`" + ` for the services that run or should (about 0.6 ms each), and ` + "`journalctl -u`" + ` for the
-last words of up to three that are in trouble, of which it reads the likely reason. Whether the processes of running services are
+last run's log of up to three that are in trouble, of which it reads the likely reason; for those it also looks at the program's file, at its commands' results, at what its unit
+forbids it and, if something kills it, at the jobs and scripts that do such things (some 20 ms each). Whether the processes of running services are
 stopped is read from /proc/PID/stat, 10 µs each. Only units worth a look are listed: failed, restarting, restarted, enabled but stopped,
 halted, outdated,
 and those that a host is reached and kept by (SSH, cron, time, network). restarts counts since the unit was last started by hand
@@ -50,10 +51,17 @@ type unitFacts struct {
 	Running     bool                      `fact:"running" doc:"active and alive"`
 	Stopped     bool                      `fact:"stopped" doc:"Enabled, meant to stay, its conditions met, and yet neither running nor failed: somebody stopped it, or it ended by itself"`
 	Log         []string                  `fact:"log" doc:"Its last log lines, five at most; empty for a unit that is in no trouble"`
-	Reason      string                    `fact:"reason" doc:"Why it is in trouble, as its exit status, its result or its log says: port-taken, program-missing, library-missing, user-missing, directory-missing, environment-missing, file-missing, permission-denied, config-invalid, disk-full, dependency-refused, namespace, oom-kill, watchdog, timeout, start-limit; empty where nothing says"`
+	Reason      string                    `fact:"reason" doc:"Why it is in trouble, as its exit status, its result, its last run's log or its program's file says: port-taken, address-missing, program-missing, program-unusable, library-missing, user-missing, directory-missing, environment-missing, file-missing, permission-denied, read-only, config-invalid, data-damaged, disk-full, limit-reached, dependency-refused, name-unresolved, access-refused, namespace, pre-start, killed, oom-kill, watchdog, timeout, start-limit; empty where nothing says"`
 	Sign        string                    `fact:"sign" doc:"The log line that says so; empty where the exit status or the result does"`
+	Detail      string                    `fact:"detail" doc:"What was found out besides: what is wrong with its program's file, which of its commands failed, which time limit it met, where systemd cannot read its unit file; empty where there is nothing"`
+	Signal      string                    `fact:"signal" doc:"The signal that ended its main process last: KILL, SEGV; empty if it ended by itself"`
+	Killer      probes.Opt[string]        `fact:"killer" doc:"Of a unit that is killed: the file and line of a job, a unit or a running script of this host that kills it; absent if none was found"`
+	Sandbox     []string                  `fact:"sandbox" doc:"Settings of its unit in /etc or /run that forbid it what its log complains of, as SETTING (FILE:LINE)"`
 	Port        probes.Opt[int]           `fact:"port" unit:"port" doc:"The port that it wanted, where its log names one"`
 	Holder      probes.Opt[string]        `fact:"holder" doc:"Who listens on that port: command, pid and unit; absent if nobody does now"`
+	NeededBy    string                    `fact:"needed_by" doc:"Of one that does not run: who needs it, as a running or enabled unit that requires it, or a program that is refused where it should serve; empty if nobody is known"`
+	Unmet       bool                      `fact:"unmet" doc:"It is needed and was not started because a condition of its unit did not hold"`
+	Ailing      bool                      `fact:"ailing" doc:"It runs, and what is behind nginx there answers 500 or more lately: reason and sign are then what it says of that"`
 	Halted      string                    `fact:"halted" doc:"signal: all its processes are stopped by a signal or a debugger; freezer: its control group is frozen; else empty"`
 	Outdated    bool                      `fact:"outdated" doc:"Its unit file changed on disk and systemd has not read it again (NeedDaemonReload)"`
 	ReloadBad   bool                      `fact:"reload_failed" doc:"Its last reload failed: it runs on with its former configuration"`
@@ -83,7 +91,13 @@ func units(ctx context.Context, h host.Host) (unitsFacts, error) {
 	} else if err != nil {
 		return unitsFacts{}, fmt.Errorf("looking for systemd: %w", err)
 	}
-	f, names, err := listUnits(ctx, h)
+	web, _ := nginx(ctx, h) // what it could not tell is its own probe's to say
+	f, names, idle, err := listUnits(ctx, h)
+	for unit := range neededUnits(&web, idle) {
+		if !slices.Contains(names, unit) && len(names) < maxUnits {
+			names = append(names, unit)
+		}
+	}
 	if err != nil || len(names) == 0 {
 		return f, err
 	}
@@ -91,6 +105,7 @@ func units(ctx context.Context, h host.Host) (unitsFacts, error) {
 	if err != nil {
 		return f, err
 	}
+	needs := neededUnits(&web, idle)
 	for block := range strings.SplitSeq(strings.TrimSpace(blocks), "\n\n") {
 		u, p, err := parseUnit(block, h.Now())
 		if err != nil {
@@ -99,12 +114,18 @@ func units(ctx context.Context, h host.Host) (unitsFacts, error) {
 		if u.Running {
 			u.Halted = halted(h, p)
 		}
+		u.Ailing = u.Running && slices.ContainsFunc(web.Failing, func(a failingApp) bool { return a.servedBy(u.Name) })
+		u.NeededBy = needs[u.Name]
+		u.Unmet = u.Active == "inactive" && p["ConditionResult"] == "no" && u.NeededBy != ""
+		if u.NeededBy == "" && u.Active == "inactive" && (u.Stopped || u.Load == "masked") {
+			u.NeededBy = requiredBy(ctx, h, u.Name)
+		}
 		if u.notable() {
 			f.List.All = append(f.List.All, u)
 		}
 	}
-	f.readLogs(ctx, h)
-	return f, nil
+	f.readLogs(ctx, h, web.Failing)
+	return f, f.addNeeded(ctx, h, idle)
 }
 
 func systemctl(ctx context.Context, h host.Host, args ...string) (string, error) {
@@ -116,11 +137,11 @@ func systemctl(ctx context.Context, h host.Host, args ...string) (string, error)
 }
 
 // listUnits counts the units and picks those that are worth asking for, which is what costs: those in trouble, running services (only
-// systemd knows whether they were restarted), those that matter, and those that are enabled and do not run.
-func listUnits(ctx context.Context, h host.Host) (f unitsFacts, names []string, err error) {
+// systemd knows whether they were restarted), those that matter, and those that are enabled and do not run. idle are all services that do not run.
+func listUnits(ctx context.Context, h host.Host) (f unitsFacts, names, idle []string, err error) {
 	table, err := systemctl(ctx, h, "list-units", "--all", "--full", "--plain", "--no-legend", "--no-pager")
 	if err != nil {
-		return f, nil, err
+		return f, nil, nil, err
 	}
 	enabled := enabledUnits(h)
 	for line := range strings.Lines(table) {
@@ -132,7 +153,7 @@ func listUnits(ctx context.Context, h host.Host) (f unitsFacts, names []string, 
 			fields = fields[1:] // a mark that older versions print in spite of --plain
 		}
 		if len(fields) < 4 {
-			return f, nil, fmt.Errorf("systemctl list-units: %.80q is not UNIT LOAD ACTIVE SUB", line)
+			return f, nil, nil, fmt.Errorf("systemctl list-units: %.80q is not UNIT LOAD ACTIVE SUB", line)
 		}
 		name, load, active, sub := fields[0], fields[1], fields[2], fields[3]
 		kind := name[strings.LastIndexByte(name, '.')+1:]
@@ -145,6 +166,9 @@ func listUnits(ctx context.Context, h host.Host) (f unitsFacts, names []string, 
 			f.Failed++
 		}
 		running := kind == "service" && (sub == "running" || active == "activating" || active == "deactivating")
+		if kind == "service" && active == "inactive" {
+			idle = append(idle, name)
+		}
 		switch {
 		case !failed && !running && !slices.Contains(vital, name) && (active != "inactive" || !enabled[name]):
 		case len(names) == maxUnits:
@@ -154,9 +178,9 @@ func listUnits(ctx context.Context, h host.Host) (f unitsFacts, names []string, 
 		}
 	}
 	if f.Loaded == 0 {
-		return f, nil, errors.New("systemctl list-units: it lists nothing")
+		return f, nil, nil, errors.New("systemctl list-units: it lists nothing")
 	}
-	return f, names, nil
+	return f, names, idle, nil
 }
 
 // enabledUnits are the units that another one wants or requires by a link under /etc/systemd/system.
@@ -197,7 +221,7 @@ func parseUnit(block string, now time.Time) (u unitFacts, p map[string]string, e
 		Outdated:  p["NeedDaemonReload"] == "yes" && p["LoadState"] != "masked",
 		ReloadBad: p["ReloadResult"] != "" && p["ReloadResult"] != "success",
 	}
-	u.Reason = reasonOfStatus(p)
+	u.Reason, u.Signal = reasonOfStatus(p), signalOf(p)
 	if n, err := strconv.Atoi(p["NRestarts"]); err == nil {
 		u.Restarts = n
 	}
@@ -219,32 +243,25 @@ func (u *unitFacts) troubled() bool {
 }
 
 func (u *unitFacts) notable() bool {
-	return u.troubled() || u.Stopped || u.Halted != "" || u.Outdated || u.ReloadBad && u.Running || u.Active == "activating" || u.Load != "loaded" && u.Load != "masked" || slices.Contains(vital, u.Name)
+	return u.troubled() || u.Ailing || u.NeededBy != "" || u.Stopped || u.Halted != "" || u.Outdated || u.ReloadBad && u.Running || u.Active == "activating" || u.Load != "loaded" && u.Load != "masked" || slices.Contains(vital, u.Name)
 }
 
 // readLogs reads the last words of the units in trouble; those that are failed now come first. A log that cannot be read (no journal,
 // not root) stays empty, for the unit's state does not depend on it.
-func (f *unitsFacts) readLogs(ctx context.Context, h host.Host) {
+func (f *unitsFacts) readLogs(ctx context.Context, h host.Host, failing []failingApp) {
 	left := maxUnitLogs
 	for _, failed := range []bool{true, false} {
 		for i := range f.List.All {
 			u := &f.List.All[i]
+			if i := slices.IndexFunc(failing, func(a failingApp) bool { return a.servedBy(u.Name) }); u.Ailing && !u.troubled() && i >= 0 && !failed {
+				u.Reason, u.Sign = failing[i].Reason, failing[i].Says
+				u.lookAtSandbox(ctx, h)
+			}
 			if left == 0 || !u.troubled() || (u.Active == "failed") != failed {
 				continue
 			}
 			left--
-			out, err := h.Run(ctx, "journalctl", "-u", u.Name, "-n", strconv.Itoa(unitLogRead), "-o", "cat", "--no-pager", "-q")
-			if err != nil || out.Exit != 0 {
-				continue
-			}
-			u.Log = lastWords(u.Name, string(out.Stdout))
-			u.explain(string(out.Stdout))
-			if u.Reason == "program-missing" && u.Sign == "" && mayNotRun(ctx, h, u.Name) {
-				u.Reason = "permission-denied"
-			}
-			if port, ok := u.Port.Get(); ok {
-				u.Holder = holderOf(ctx, h, port)
-			}
+			u.investigate(ctx, h)
 		}
 	}
 }

@@ -1,0 +1,114 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/hostmend/hostmend/internal/host"
+)
+
+// usualPorts are where services listen as a rule, and a word of their units' names.
+var usualPorts = map[string][]string{
+	"6379": {"redis", "valkey"}, "5432": {"postgresql"}, "3306": {"mysql", "mysqld", "mariadb"}, "27017": {"mongod", "mongodb"}, "11211": {"memcached"},
+	"5672": {"rabbitmq"}, "9200": {"elasticsearch", "opensearch"}, "2181": {"zookeeper"}, "9092": {"kafka"}, "2379": {"etcd"}, "9000": {"php"},
+}
+
+var (
+	unitWord   = regexp.MustCompile(`[a-z]{4,}`)
+	portInText = regexp.MustCompile(`[:\s](\d{4,5})\b`)
+	dullWords  = []string{"server", "service", "system", "systemd", "daemon", "main", "local", "network", "data", "user", "connection", "host", "remote", "socket", "boot", "login"}
+)
+
+// meant is the service among those that do not run that a complaint about a refused connection is about: its name has a word of the
+// complaint, or of what listens on its port as a rule. Empty if that is not one alone.
+func meant(complaint string, idle []string) string {
+	words := unitWord.FindAllString(strings.ToLower(complaint), -1)
+	for _, m := range portInText.FindAllStringSubmatch(complaint, -1) {
+		words = append(words, usualPorts[m[1]]...)
+	}
+	var found []string
+	for _, unit := range idle {
+		name := strings.TrimSuffix(unit, ".service")
+		for _, part := range strings.FieldsFunc(name, func(r rune) bool { return strings.ContainsRune("-@._", r) }) {
+			if len(part) >= 4 && !slices.Contains(dullWords, part) && slices.Contains(words, part) {
+				found = append(found, unit)
+				break
+			}
+		}
+	}
+	// postgresql@15-main.service does the work of postgresql.service, and is idle with it.
+	if i := slices.IndexFunc(found, func(unit string) bool { return strings.Contains(unit, "@") }); i >= 0 {
+		return found[i]
+	}
+	if len(found) == 1 {
+		return found[0]
+	}
+	return ""
+}
+
+// neededUnits are the services that nginx, or an application behind it, looks for in vain, and who needs each.
+func neededUnits(web *nginxFacts, idle []string) map[string]string {
+	needs := map[string]string{}
+	for i := range web.Upstreams.All {
+		u := &web.Upstreams.All[i]
+		if unit, ok := u.Unit.Get(); ok && u.Refused > 0 {
+			needs[unit] = "nginx, which sends requests to " + u.Address
+		}
+	}
+	for i := range web.Failing {
+		a := &web.Failing[i]
+		if unit := meant(a.Says, idle); unit != "" && a.Reason == "dependency-refused" {
+			needs[unit] = fmt.Sprintf("the application at %s, which says for %s: %s", a.Address, a.Path, a.Says)
+		}
+	}
+	return needs
+}
+
+// requiredBy are the services that systemd stops or does not start with this one and that are meant to run.
+func requiredBy(ctx context.Context, h host.Host, unit string) string {
+	text, err := systemctl(ctx, h, "show", "--no-pager", "--property=RequiredBy,BoundBy,RequisiteOf", "--value", "--", unit)
+	if err != nil {
+		return ""
+	}
+	enabled := enabledUnits(h)
+	for _, name := range strings.Fields(text) {
+		if strings.HasSuffix(name, ".service") && enabled[name] {
+			return name + ", which requires it"
+		}
+	}
+	return ""
+}
+
+// addNeeded adds the services that do not run and that a unit in trouble looks for in vain.
+func (f *unitsFacts) addNeeded(ctx context.Context, h host.Host, idle []string) error {
+	needs := map[string]string{}
+	for i := range f.List.All {
+		u := &f.List.All[i]
+		if unit := meant(u.Sign, idle); unit != "" && u.Reason == "dependency-refused" && !u.Ailing {
+			needs[unit] = u.Name + ", which says: " + u.Sign
+		}
+	}
+	for i := range f.List.All {
+		u := &f.List.All[i]
+		if by, ok := needs[u.Name]; ok {
+			u.NeededBy = by
+			delete(needs, u.Name)
+		}
+	}
+	for unit, by := range needs {
+		block, err := systemctl(ctx, h, "show", "--no-pager", "--property="+unitProperties, "--", unit)
+		if err != nil {
+			return err
+		}
+		u, p, err := parseUnit(strings.TrimSpace(block), h.Now())
+		if err != nil {
+			return fmt.Errorf("systemctl show: %w", err)
+		}
+		u.NeededBy, u.Unmet = by, p["ConditionResult"] == "no"
+		f.List.All = append(f.List.All, u)
+	}
+	return nil
+}
