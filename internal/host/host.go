@@ -116,6 +116,8 @@ type FileInfo struct {
 type Attributes struct {
 	Immutable  bool `json:"immutable"`
 	AppendOnly bool `json:"append_only"`
+	// Capabilities: the program has some of its own (setcap(8)), whichever they are.
+	Capabilities bool `json:"capabilities,omitempty"`
 }
 
 // Statfs is what statfs(2) says of the file system that holds a path. Sizes in bytes.

@@ -244,7 +244,8 @@ func (*Local) Attributes(name string) (Attributes, error) {
 	flags, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
 	switch {
 	case err == nil:
-		return Attributes{Immutable: flags&immutableFlag != 0, AppendOnly: flags&appendFlag != 0}, nil
+		size, _ := unix.Fgetxattr(fd, "security.capability", nil) // ENODATA where it has none
+		return Attributes{Immutable: flags&immutableFlag != 0, AppendOnly: flags&appendFlag != 0, Capabilities: size > 0}, nil
 	case errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP):
 		err = ErrUnsupported
 	}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,6 +37,8 @@ type cloudInitFacts struct {
 	Failed     int                       `fact:"failed" unit:"count" doc:"How much failed in this boot"`
 	Links      []string                  `fact:"broken_links" doc:"Links in /etc/cloud and /etc/cloud/cloud.cfg.d that lead nowhere"`
 	Ignored    probes.Opt[bool]          `fact:"user_data_ignored" doc:"The user data does not begin with a line that says what it is (#!, #cloud-config, …), and was not run; absent until it has finished"`
+	Invalid    probes.Opt[string]        `fact:"user_data_invalid" doc:"Why the user data (or a file of /etc/cloud) could not be read as YAML, as cloud-init's log says it; empty if all could, absent until it has finished"`
+	BadLine    probes.Opt[int]           `fact:"user_data_line" unit:"line" doc:"The line where that is, if it says"`
 	Age        probes.Opt[time.Duration] `fact:"instance_age" doc:"Time since it first met this instance; absent if it never did"`
 }
 
@@ -146,7 +150,37 @@ func (f *cloudInitFacts) boot(h host.Files) error {
 		f.Errors = append(f.Errors, redactLine(line))
 	}
 	f.Ignored, err = userDataIgnored(h)
+	f.invalid(h)
 	return err
+}
+
+// yamlTrouble is what util.load_yaml and the handlers of cloud-init say of a text that is not what it should be: "Failed loading yaml
+// blob. Invalid format at line 6 column 1: …". Before 20.x the line was not in it.
+var yamlTrouble = regexp.MustCompile(`Failed loading yaml blob\.?([^\n]*)|Failed at merging in cloud config part from [^:\n]*: ([^\n]*)`)
+
+var yamlLine = regexp.MustCompile(`line (\d+)`)
+
+// invalid looks for that in what it wrote since it last began.
+func (f *cloudInitFacts) invalid(h host.Files) {
+	b, err := h.ReadTail("/var/log/cloud-init.log", cloudInitLogTail)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return
+	case err != nil:
+		f.Invalid = probes.Unread[string](err.Error())
+		return
+	}
+	m := yamlTrouble.FindStringSubmatch(lastRun(string(b)))
+	if m == nil {
+		f.Invalid = probes.Some("")
+		return
+	}
+	f.Invalid = probes.Some(redactLine(strings.TrimSpace(m[0])))
+	if at := yamlLine.FindStringSubmatch(m[0]); at != nil {
+		if n, err := strconv.Atoi(at[1]); err == nil {
+			f.BadLine = probes.Some(n)
+		}
+	}
 }
 
 // userDataUnknown is cloud-init's warning for user data of no known kind: walker_callback of cloudinit/handlers/__init__.py.
@@ -172,9 +206,11 @@ func userDataIgnored(h host.Files) (probes.Opt[bool], error) {
 }
 
 // lastRunSays reports whether a text is in the log since cloud-init last began.
-func lastRunSays(log, text string) bool {
+func lastRunSays(log, text string) bool { return strings.Contains(lastRun(log), text) }
+
+func lastRun(log string) string {
 	if at := strings.LastIndex(log, "running 'init-local'"); at >= 0 {
 		log = log[at:]
 	}
-	return strings.Contains(log, text)
+	return log
 }

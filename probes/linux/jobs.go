@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,8 @@ type jobsFacts struct {
 	Holder  probes.Opt[string]        `fact:"lock_holder" doc:"Who holds it: command and pid"`
 	Held    probes.Opt[time.Duration] `fact:"lock_held" doc:"How long that process has been running"`
 	Halted  probes.Opt[bool]          `fact:"lock_holder_stopped" doc:"That process is stopped by a signal, as by Ctrl-Z"`
+	Script  probes.Opt[string]        `fact:"lock_script" doc:"The package's script that it waits for: agent.postinst; absent if it waits for none"`
+	Waits   probes.Opt[time.Duration] `fact:"lock_script_runs" doc:"How long that script has been running"`
 }
 
 type ignoredCrontab struct {
@@ -161,8 +164,52 @@ func (f *jobsFacts) lock(h host.Files, fields []string, inodes map[uint64]string
 	f.Halted = probes.Some(p.state == 'T')
 	if up, err := readUptime(h); err == nil {
 		f.Held = probes.Some(max(0, up-time.Duration(p.started)*time.Second/userHZ))
+		f.script(h, pid, up, maxLockChildren)
 	}
 	return true
+}
+
+// maxLockChildren bounds how far down a package manager's children are followed: apt, dpkg, a shell, the script.
+const maxLockChildren = 5
+
+// packageScript is how dpkg calls what a package brings to be run.
+var packageScript = regexp.MustCompile(`/var/lib/dpkg/(?:info|tmp\.ci)/(?:([^/\x00:]+)(?::\w+)?\.)?(preinst|postinst|prerm|postrm|config)\x00`)
+
+// script looks among the holder's children for a package's script.
+func (f *jobsFacts) script(h host.Files, pid int, up time.Duration, deep int) {
+	for _, child := range children(h, pid) {
+		if _, known := f.Script.Get(); known || deep == 0 {
+			return
+		}
+		cmdline, err := h.ReadFile(fmt.Sprintf("/proc/%d/cmdline", child))
+		if err != nil {
+			continue
+		}
+		if m := packageScript.FindSubmatch(append(cmdline, 0)); m != nil {
+			f.Script = probes.Some(strings.TrimPrefix(string(m[1])+"."+string(m[2]), "."))
+			if line, err := readLine(h, fmt.Sprintf("/proc/%d/stat", child)); err == nil {
+				if p, err := parseProcess(line); err == nil {
+					f.Waits = probes.Some(max(0, up-time.Duration(p.started)*time.Second/userHZ))
+				}
+			}
+			return
+		}
+		f.script(h, child, up, deep-1)
+	}
+}
+
+func children(h host.Files, pid int) []int {
+	b, err := h.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, word := range strings.Fields(string(b)) {
+		if n, err := strconv.Atoi(word); err == nil {
+			pids = append(pids, n)
+		}
+	}
+	return pids
 }
 
 func hasOpen(h host.Files, pid int, name string) bool {

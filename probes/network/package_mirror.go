@@ -3,10 +3,13 @@ package network
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
+	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,11 +22,13 @@ import (
 // PackageMirror tries the mirror of packages that only a cloud's own network reaches.
 var PackageMirror = probes.Define(probes.Probe[host.Host]{
 	Name: "package_mirror",
-	Doc: `The cloud's own mirror of packages
+	Doc: `Where packages come from, inside
 
-Where apt, yum or dnf is configured for mirrors.cloud.aliyuncs.com, which answers inside Alibaba Cloud's networks alone, asks the first two name servers for it
-and opens a TCP connection. Other mirrors are left alone: a host that cannot reach the internet is no rarity, and none of them was made to ask there. Where
-a proxy is configured nothing is asked. Costs 0.2 ms for the files, and 0.3 ms and up to a second of waiting where there is such a mirror.
+Where apt, yum or dnf is configured for mirrors.cloud.aliyuncs.com, which answers inside Alibaba Cloud's networks alone, or for up to two other mirrors that are no public ones (an address,
+or a name that does not belong to a distribution or a vendor), asks the first two name servers for each
+and opens a TCP connection. Public mirrors are left alone: a host that cannot reach the internet is no rarity. Where a proxy is configured it is tried in their place.
+A mirror on the internet that does not answer at all may be one that this host need not reach; then nothing is said. Costs 0.2 ms for the files, and 0.3 ms and up to a second
+of waiting where there is such a mirror.
 https://developer.aliyun.com/mirror/`,
 	Needs:   probes.Network,
 	Every:   10 * time.Minute,
@@ -31,53 +36,63 @@ https://developer.aliyun.com/mirror/`,
 }, packageMirror)
 
 type packageMirrorFacts struct {
-	Mirrors []mirror `fact:"mirrors" doc:"The cloud's mirrors that are configured"`
+	Mirrors []mirror `fact:"mirrors" doc:"The mirrors, or the proxy in their place"`
 }
 
 type mirror struct {
-	Name    string               `fact:"name,key" doc:"The mirror's name"`
+	Name    string               `fact:"name,key" doc:"The mirror's or proxy's name; of a proxy with the port"`
+	Kind    string               `fact:"kind" doc:"cloud: Alibaba Cloud's own mirror; site: another one; proxy"`
 	File    string               `fact:"file" doc:"The first file that names it"`
-	Port    int                  `fact:"port" unit:"port" doc:"80, or 443 for https"`
+	Port    int                  `fact:"port" unit:"port" doc:"80, or 443 for https, or the proxy's"`
 	Address probes.Opt[string]   `fact:"address" doc:"Its first address, by /etc/hosts or a name server; absent if they have none or do not answer"`
-	Answers probes.Opt[bool]     `fact:"answers" doc:"It took a TCP connection"`
+	Answers probes.Opt[bool]     `fact:"answers" doc:"It took a TCP connection; absent for a mirror on the internet that does not answer"`
 	Why     probes.Opt[string]   `fact:"why" doc:"Why it did not; absent if it did"`
 	Took    probes.Opt[duration] `fact:"took" doc:"How long the connection took to open; absent if it did not"`
 }
 
 const cloudMirror = "mirrors.cloud.aliyuncs.com"
 
-var mirrorURL = regexp.MustCompile(`(?i)\b(https?)://` + regexp.QuoteMeta(cloudMirror) + `[/:\s]`)
+var mirrorURL = regexp.MustCompile(`(?i)\b(https?)://(?:[^/@\s]*@)?([a-z0-9.-]+)(?::(\d+))?(?:[/\s]|$)`)
+
+// publicMirrors are whose names distributions and vendors publish. A host that does not reach them may be meant not to.
+var publicMirrors = regexp.MustCompile(`(?i)(^|\.)(debian\.org|ubuntu\.com|canonical\.com|launchpad(content)?\.net|fedoraproject\.org|centos\.org|rockylinux\.org|almalinux\.org|redhat\.com|opensuse\.org|` +
+	`suse\.com|oracle\.com|aliyun\.com|aliyuncs\.com|openanolis\.cn|openanolis\.org|openeuler\.org|tencent(yun)?\.com|huaweicloud\.com|163\.com|edu\.cn|docker\.com|kubernetes\.io|k8s\.io|google\.com|` +
+	`microsoft\.com|github\.com|githubusercontent\.com|gitlab\.com|postgresql\.org|mariadb\.(org|com)|mysql\.com|nginx\.(org|com)|nodesource\.com|amazonaws\.com|elastic\.co|grafana\.com|influxdata\.com|` +
+	`percona\.com|hashicorp\.com|zabbix\.com|mongodb\.org|remirepo\.net|kali\.org|linuxmint\.com|raspberrypi\.(org|com)|sury\.org|yarnpkg\.com|packagecloud\.io|bintray\.com|cloudfront\.net)$`)
+
+// maxMirrors bounds the connections.
+const maxMirrors = 3
 
 func packageMirror(ctx context.Context, h host.Host) (packageMirrorFacts, error) {
-	m, err := findMirror(h)
+	mirrors, err := findProxies(h)
+	if err == nil && len(mirrors) == 0 {
+		mirrors, err = findMirrors(h)
+	}
 	switch {
 	case err != nil:
 		return packageMirrorFacts{}, err
-	case m.Name == "":
-		return packageMirrorFacts{}, probes.NoData("no mirror of a cloud is configured")
-	}
-	proxy, err := throughProxy(h)
-	if err != nil {
-		return packageMirrorFacts{}, err
-	}
-	if proxy {
-		return packageMirrorFacts{}, probes.NoData("packages are fetched through a proxy")
+	case len(mirrors) == 0:
+		return packageMirrorFacts{}, probes.NoData("no mirror of a cloud or a site and no proxy is configured")
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*namesWait)
 	defer cancel()
-	if err := m.try(ctx, h); err != nil {
-		return packageMirrorFacts{}, err
+	errs := make([]error, len(mirrors))
+	var all sync.WaitGroup
+	for i := range mirrors {
+		all.Go(func() { errs[i] = mirrors[i].try(ctx, h) })
 	}
-	return packageMirrorFacts{[]mirror{m}}, nil
+	all.Wait()
+	return packageMirrorFacts{mirrors}, errors.Join(errs...)
 }
 
-// findMirror looks through the sources that are in use.
-func findMirror(h host.Host) (mirror, error) {
+// findMirrors looks through the sources that are in use.
+func findMirrors(h host.Host) ([]mirror, error) {
+	var found []mirror
 	files := []string{"/etc/apt/sources.list"}
 	for dir, endings := range map[string][]string{"/etc/apt/sources.list.d": {".list", ".sources"}, "/etc/yum.repos.d": {".repo"}} {
 		entries, err := h.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return mirror{}, err
+			return nil, err
 		}
 		for _, e := range entries {
 			if slices.ContainsFunc(endings, func(end string) bool { return strings.HasSuffix(e.Name, end) }) {
@@ -89,7 +104,7 @@ func findMirror(h host.Host) (mirror, error) {
 	for _, file := range files {
 		text, err := readIfThere(h, file)
 		if err != nil {
-			return mirror{}, err
+			return nil, err
 		}
 		// A section is a repository of yum, or a paragraph of apt's .sources.
 		section, off := "", false
@@ -103,45 +118,80 @@ func findMirror(h host.Host) (mirror, error) {
 			}
 			ends := line == "" || strings.HasPrefix(line, "[") || strings.HasPrefix(line, "deb")
 			if ends {
-				if at := mirrorURL.FindStringSubmatch(section); at != nil && !off {
-					return newMirror(file, at[1]), nil
+				if !off {
+					found = addMirrors(found, file, section)
 				}
 				section, off = "", false
 			}
 			section += line + "\n"
 		}
 	}
-	return mirror{}, nil
+	return found, nil
 }
 
-func newMirror(file, scheme string) mirror {
-	m := mirror{Name: cloudMirror, File: file, Port: 80}
-	if strings.EqualFold(scheme, "https") {
-		m.Port = 443
+func addMirrors(found []mirror, file, section string) []mirror {
+	for _, at := range mirrorURL.FindAllStringSubmatch(section, -1) {
+		m := mirror{Name: strings.ToLower(at[2]), Kind: "site", File: file, Port: 80}
+		switch {
+		case at[3] != "":
+			m.Port, _ = strconv.Atoi(at[3])
+		case strings.EqualFold(at[1], "https"):
+			m.Port = 443
+		}
+		if m.Name == cloudMirror {
+			m.Kind = "cloud"
+		}
+		known := slices.ContainsFunc(found, func(other mirror) bool { return other.Name == m.Name })
+		if !known && len(found) < maxMirrors && m.Port > 0 && m.Port < 1<<16 && (m.Kind == "cloud" || !publicMirrors.MatchString(m.Name)) {
+			found = append(found, m)
+		}
 	}
-	return m
+	return found
 }
 
-// proxySettings are apt.conf(5)'s Acquire::http::Proxy and dnf.conf(5)'s proxy=.
-var proxySettings = regexp.MustCompile(`(?im)^[^#/\n]*(::proxy\b|^\s*proxy\s*=\s*\S|\bproxy\s+"|^\s*proxy-auto-detect)`)
+// proxySetting is apt.conf(5)'s Acquire::http::Proxy, within braces or not, and dnf.conf(5)'s proxy=. Comments are taken away before.
+var proxySetting = regexp.MustCompile(`(?im)(?:::|^|[{\s])proxy(?:\s*=\s*|\s+)"?(https?)://(?:[^/@\s]*@)?([a-z0-9.-]+)(?::(\d+))?/?"?`)
 
-func throughProxy(h host.Host) (bool, error) {
+func findProxies(h host.Host) ([]mirror, error) {
 	files := []string{"/etc/apt/apt.conf", "/etc/yum.conf", "/etc/dnf/dnf.conf"}
 	entries, err := h.ReadDir("/etc/apt/apt.conf.d")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
+		return nil, err
 	}
-	for _, e := range entries {
-		files = append(files, "/etc/apt/apt.conf.d/"+e.Name)
-	}
-	for _, file := range files {
-		text, err := readIfThere(h, file)
-		if err != nil || proxySettings.MatchString(text) {
-			return err == nil, err
+	for _, e := range entries { // apt reads those without an ending and those that end in .conf
+		if ending := path.Ext(e.Name); !e.Type.IsDir() && (ending == "" || ending == ".conf") {
+			files = append(files, "/etc/apt/apt.conf.d/"+e.Name)
 		}
 	}
-	return false, nil
+	var found []mirror
+	for _, file := range files {
+		text, err := readIfThere(h, file)
+		if err != nil {
+			return nil, err
+		}
+		var kept strings.Builder
+		for line := range strings.Lines(text) {
+			if t := strings.TrimSpace(line); !strings.HasPrefix(t, "#") && !strings.HasPrefix(t, "//") {
+				kept.WriteString(line)
+			}
+		}
+		for _, at := range proxySetting.FindAllStringSubmatch(kept.String(), maxMirrors) {
+			port := 80 // apt's own default for a proxy without a port
+			if at[3] != "" {
+				port, _ = strconv.Atoi(at[3])
+			}
+			m := mirror{Name: fmt.Sprintf("%s:%d", strings.ToLower(at[2]), port), Kind: "proxy", File: file, Port: port}
+			known := slices.ContainsFunc(found, func(other mirror) bool { return other.Name == m.Name })
+			if !known && len(found) < maxMirrors && port > 0 && port < 1<<16 {
+				found = append(found, m)
+			}
+		}
+	}
+	return found, nil
 }
+
+// sharedRange is where clouds have their own services; RFC 6598.
+var sharedRange = netip.MustParsePrefix("100.64.0.0/10")
 
 // try looks the mirror's name up and connects to it.
 func (m *mirror) try(ctx context.Context, h host.Host) error {
@@ -154,9 +204,13 @@ func (m *mirror) try(ctx context.Context, h host.Host) error {
 	if err != nil {
 		return err
 	}
-	addrs := hosts.addrs[m.Name]
+	name, _, _ := strings.Cut(m.Name, ":")
+	addrs := hosts.addrs[name]
+	if a, err := netip.ParseAddr(name); err == nil {
+		addrs = []netip.Addr{a}
+	}
 	if len(addrs) == 0 {
-		if addrs, err = mirrorAddresses(ctx, h, m.Name, conf.servers[:min(len(conf.servers), 2)]); err != nil {
+		if addrs, err = mirrorAddresses(ctx, h, name, conf.servers[:min(len(conf.servers), 2)]); err != nil {
 			m.Answers, m.Why = probes.Unread[bool](err.Error()), probes.Unread[string](err.Error())
 			return nil
 		}
@@ -174,6 +228,8 @@ func (m *mirror) try(ctx context.Context, h host.Host) error {
 		m.Answers, m.Why = probes.Unread[bool](err.Error()), probes.Unread[string](err.Error())
 	case errors.Is(err, syscall.ECONNREFUSED):
 		m.Answers, m.Why = probes.Some(false), probes.Some("connection refused")
+	case m.Kind == "site" && !addrs[0].IsPrivate() && !sharedRange.Contains(addrs[0]):
+		m.Why = probes.Some(reason(err))
 	default:
 		m.Answers, m.Why = probes.Some(false), probes.Some(reason(err))
 	}
