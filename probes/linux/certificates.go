@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"regexp"
 	"slices"
@@ -21,7 +22,7 @@ var Certificates = probes.Define(probes.Probe[host.Host]{
 
 Reads the certificates that the configuration of nginx, Apache and HAProxy names, if they run, and those that certbot keeps (/etc/letsencrypt/live). Costs
 0.1 ms a certificate, of which it reads 100. It is the file that is read: a server goes on with the one that it loaded until it is
-reloaded. Other certificates on the disk (those of authorities, of clients, of packages) are no business of this probe, and neither are the
+reloaded; of nginx, whose workers are new after each reload, it is told whether the file is newer than they. Other certificates on the disk (those of authorities, of clients, of packages) are no business of this probe, and neither are the
 ones that a program has inside or fetches.`,
 	Needs: probes.Root, // the keys
 	Every: 10 * time.Minute,
@@ -41,6 +42,7 @@ type certificateFacts struct {
 	Left       probes.Opt[time.Duration] `fact:"left" doc:"Until it expires; less than 0 if it has"`
 	Until      probes.Opt[time.Duration] `fact:"starts_in" doc:"Until it begins to hold; less than 0 if it does"`
 	KeyMatches probes.Opt[bool]          `fact:"key_matches" doc:"The configured private key belongs to it; absent if no key is configured, or it is encrypted or of a kind that is not known"`
+	Waits      probes.Opt[time.Duration] `fact:"waits" doc:"How long ago the file, or a link that leads to it, changed, if nginx has not loaded its configuration since: it serves the certificate that it read before; absent if it has, and for other servers"`
 	Missing    bool                      `fact:"missing" doc:"The file, or the key's, is not there"`
 }
 
@@ -57,6 +59,7 @@ func certificates(ctx context.Context, h host.Host) (certificatesFacts, error) {
 	if err != nil {
 		return f, err
 	}
+	loaded := nginxLoaded(h)
 	for _, use := range uses {
 		switch {
 		case ctx.Err() != nil:
@@ -68,7 +71,11 @@ func certificates(ctx context.Context, h host.Host) (certificatesFacts, error) {
 			continue
 		}
 		seen[use.file] = true
-		f.List.All = append(f.List.All, readCertificate(h, use))
+		c := readCertificate(h, use)
+		if use.server == "nginx" && !loaded.IsZero() {
+			c.Waits = changedSince(h, use.file, loaded)
+		}
+		f.List.All = append(f.List.All, c)
 	}
 	if len(f.List.All) == 0 {
 		return f, probes.NoData("no server that it knows is configured with a certificate")
@@ -194,4 +201,48 @@ func readCertificate(h host.Host, use certificateUse) certificateFacts {
 		f.KeyMatches = probes.Some(c.Key == "matches")
 	}
 	return f
+}
+
+// nginxLoaded is when nginx last loaded its configuration: when its newest worker was started. The clock is that of the pid file, which the
+// master wrote when it started; processes only know ticks.
+func nginxLoaded(h host.Files) time.Time {
+	at, ok, err := nginxStarted(h)
+	master, other := readInt(h, "/run/nginx.pid")
+	if err != nil || other != nil || !ok {
+		return time.Time{}
+	}
+	began, ok := startTicks(h, master)
+	if !ok {
+		return time.Time{}
+	}
+	newest := began
+	for _, pid := range sessionProcesses(h, master) {
+		if ticks, ok := startTicks(h, pid); ok {
+			newest = max(newest, ticks)
+		}
+	}
+	return at.Add(time.Duration(newest-began) * time.Second / userHZ)
+}
+
+func startTicks(h host.Files, pid int) (uint64, bool) {
+	line, err := readLine(h, fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, false
+	}
+	p, err := parseProcess(line)
+	return p.started, err == nil
+}
+
+// changedSince tells how long ago a file, or the link that leads to it, changed, if that was after a time.
+func changedSince(h host.Host, name string, loaded time.Time) probes.Opt[time.Duration] {
+	var changed time.Time
+	for _, stat := range []func(string) (host.FileInfo, error){h.Lstat, h.Stat} {
+		if fi, err := stat(name); err == nil {
+			changed = laterOf(changed, fi.ModTime)
+		}
+	}
+	if !changed.After(loaded) {
+		return probes.None[time.Duration]()
+	}
+	return probes.Some(h.Now().Sub(changed).Round(time.Second))
 }

@@ -23,7 +23,7 @@ func (u *unitFacts) investigate(ctx context.Context, h host.Host) {
 	one := func(key string) string { return strings.Join(p[key], " ") }
 	log := u.lastLog(ctx, h, one("InvocationID"))
 	u.Log = lastWords(u.Name, log)
-	if !u.spoke() && !u.again() {
+	if !spoke(u.Name, u.Log) && !u.again() {
 		if own := ownLog(h, u.Name, u.Since); own != "" {
 			log += "\n" + own
 			u.Log = lastWords(u.Name, own)
@@ -109,8 +109,9 @@ func (u *unitFacts) lastLog(ctx context.Context, h host.Host, invocation string)
 	ask := []string{"journalctl", "-u", u.Name, "-n", strconv.Itoa(unitLogRead), "-o", "cat", "--no-pager", "-q"}
 	if invocation != "" && !u.again() {
 		out, err := h.Run(ctx, append(slices.Clone(ask), "_SYSTEMD_INVOCATION_ID="+invocation, "+", "INVOCATION_ID="+invocation)...)
-		if err == nil && out.Exit == 0 && len(out.Stdout) > 0 {
-			return string(out.Stdout)
+		// The journal does not always know any more whose line it was that a program wrote just before it ended.
+		if text := string(out.Stdout); err == nil && out.Exit == 0 && spoke(u.Name, lastWords(u.Name, text)) {
+			return text
 		}
 	}
 	out, err := h.Run(ctx, ask...)
@@ -121,9 +122,9 @@ func (u *unitFacts) lastLog(ctx context.Context, h host.Host, invocation string)
 }
 
 // spoke reports whether the unit's own processes have said anything, and not only systemd of them.
-func (u *unitFacts) spoke() bool {
-	return slices.ContainsFunc(u.Log, func(line string) bool {
-		return !strings.HasPrefix(line, u.Name+": ") && !ofSystemd.MatchString(line)
+func spoke(unit string, words []string) bool {
+	return slices.ContainsFunc(words, func(line string) bool {
+		return !strings.HasPrefix(line, unit+": ") && !ofSystemd.MatchString(line)
 	})
 }
 
