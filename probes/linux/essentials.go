@@ -19,14 +19,14 @@ var Essentials = probes.Define(probes.Probe[host.Host]{
 	Name: "essentials",
 	Doc: `What every program takes for granted
 
-Looks at the device nodes that everybody uses (/dev/null and its like), the directories that all share (/, /tmp, /var/tmp, /dev/shm), the
+Looks at the device nodes that everybody uses (/dev/null and its like), the directories that all share (/, /tmp, /var/tmp, /dev/shm) or pass through (/etc, /usr, /var, …), the
 dynamic loader, sshd's program, and the attributes that keep even root from changing the account files (chattr(1)). Costs 0.1 ms.`,
 	Every: 5 * time.Minute,
 }, essentials)
 
 type essentialsFacts struct {
 	Devices     []deviceNode     `fact:"devices" doc:"/dev/null, zero, full, random, urandom, tty"`
-	Directories []sharedDir      `fact:"directories" doc:"/, /tmp, /var/tmp and /dev/shm, those of them that exist"`
+	Directories []sharedDir      `fact:"directories" doc:"/, /tmp, /var/tmp, /dev/shm, /etc, /usr, /usr/bin, /usr/lib, /usr/share, /var, /var/lib, /run, /home, /dev, those of them that exist"`
 	Loaders     []loaderFile     `fact:"loaders" doc:"The dynamic loaders that this distribution has or ought to have"`
 	SSHD        probes.Opt[bool] `fact:"sshd_missing" doc:"An SSH server is enabled and its program is not there; absent where none is enabled"`
 	Attributes  []fileAttributes `fact:"attributes" doc:"Account files and root's keys: whether they may be changed at all"`
@@ -68,7 +68,7 @@ func essentials(_ context.Context, h host.Host) (essentialsFacts, error) {
 			return f, err
 		}
 	}
-	for _, name := range []string{"/", "/tmp", "/var/tmp", "/dev/shm"} {
+	for _, name := range []string{"/", "/tmp", "/var/tmp", "/dev/shm", "/etc", "/usr", "/usr/bin", "/usr/lib", "/usr/share", "/var", "/var/lib", "/run", "/home", "/dev"} {
 		if err := f.directory(h, name); err != nil {
 			return f, err
 		}
@@ -132,7 +132,7 @@ func (f *essentialsFacts) device(h host.Files, name string) error {
 
 func (f *essentialsFacts) directory(h host.Files, name string) error {
 	good := "01777"
-	if name == "/" {
+	if name == "/" || isPassage(name) {
 		good = "0755"
 	}
 	fi, err := h.Stat(name)
@@ -158,20 +158,26 @@ func (f *essentialsFacts) directory(h host.Files, name string) error {
 	return nil
 }
 
+// isPassage tells directories that everybody only passes through; what lies in them has modes of its own.
+func isPassage(name string) bool {
+	return name != "/" && !strings.HasSuffix(name, "tmp") && name != "/dev/shm"
+}
+
 func dirProblem(name string, fi *host.FileInfo, sticky bool) (problem string, locked bool) {
 	perm := fi.Mode.Perm()
 	switch {
 	case !fi.Mode.IsDir():
 		return "it is no directory", true
-	case name == "/" && perm&0o001 == 0:
+	case (name == "/" || isPassage(name)) && perm&0o001 == 0:
 		return "only root may enter it", true
-	case name == "/" && perm&0o002 != 0:
+	case (name == "/" || isPassage(name)) && perm&0o002 != 0 && !sticky:
 		return "everybody may write it", false
 	case name == "/" && fi.UID != 0:
 		return "it does not belong to root", false // sshd then believes no keys: safe_path of misc.c
-	case name != "/" && perm&0o003 != 0o003:
+	case isPassage(name) || name == "/":
+	case perm&0o003 != 0o003:
 		return "not everybody may write it", true
-	case name != "/" && !sticky:
+	case !sticky:
 		return "everybody may delete the files of others: the sticky bit is missing", false
 	}
 	return "", false

@@ -20,14 +20,16 @@ var Jobs = probes.Define(probes.Probe[host.Host]{
 	Name: "jobs",
 	Doc: `Scheduled jobs and the package manager
 
-Looks at the owner, the mode and the last byte of the system's crontabs, as cron does before it reads them, and at the lock files and the journal of dpkg and rpm.
-Costs 0.2 ms. The rules are those that Debian's cron and cronie share; what only one of them refuses is left alone. Users' own crontabs are
-written by crontab(1), which checks them, and are not looked at.`,
+Looks at the owner, the mode and the last byte of crontabs, as cron does before it reads them, then at each line: its time, its user, its program and where its output
+goes; at the scripts of cron.daily and the like; and at the lock files and the journal of dpkg and rpm.
+Costs 0.5 ms. The rules are those that Debian's cron and cronie share, except where Debian's is known to run. Of a job no more is told than its place, its program and its
+output file, for its command may hold secrets; what its script does is not judged.`,
 	Every: time.Minute,
 }, jobs)
 
 type jobsFacts struct {
 	Ignored []ignoredCrontab          `fact:"ignored_crontabs" doc:"Crontabs that cron does not heed"`
+	Broken  []brokenJob               `fact:"broken" doc:"Jobs that cannot run, or not as they are meant"`
 	Files   int                       `fact:"crontabs" unit:"count" doc:"The system's crontabs: /etc/crontab and those in /etc/cron.d"`
 	Dpkg    probes.Opt[int]           `fact:"dpkg_journal" unit:"count" doc:"Files in dpkg's journal, which a dpkg that ran to its end has emptied; absent without dpkg"`
 	Lock    probes.Opt[string]        `fact:"package_lock" doc:"The lock file of the package manager that somebody holds; absent if nobody does"`
@@ -40,13 +42,16 @@ type jobsFacts struct {
 
 type ignoredCrontab struct {
 	File string `fact:"file,key" doc:"The file"`
-	Why  string `fact:"why" doc:"owner: not root's; mode: others may write it; newline: its last line has no end, which cron takes for an error in the file"`
+	Why  string `fact:"why" doc:"owner: not root's; mode: others may write it; newline: its last line has no end, which cron takes for an error in the file; time, user, command: a line whose time cron does not understand, whose user does not exist, or that has no command, for which cron drops the whole file; name: it has a dot in its name, and Debian's cron passes it over; own-mode: somebody's own crontab with a mode that cron refuses; orphan: the user is gone"`
 	Mode string `fact:"mode" doc:"Its permissions, as 0644"`
 	UID  int    `fact:"uid" unit:"user id" doc:"Its owner"`
+	// Of a line:
+	Where string `fact:"where" doc:"File and line, for time, user and command; else empty"`
+	What  string `fact:"what" doc:"The field or the user; else empty"`
 }
 
 func jobs(ctx context.Context, h host.Host) (jobsFacts, error) {
-	var f jobsFacts
+	f := jobsFacts{Ignored: []ignoredCrontab{}, Broken: []brokenJob{}}
 	files := []string{"/etc/crontab"}
 	entries, err := h.ReadDir("/etc/cron.d")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -65,6 +70,7 @@ func jobs(ctx context.Context, h host.Host) (jobsFacts, error) {
 			return f, err
 		}
 	}
+	f.readCrontabs(h, files)
 	f.packages(h)
 	return f, nil
 }

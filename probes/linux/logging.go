@@ -33,7 +33,7 @@ type loggingFacts struct {
 	Rotation []rotationProblem `fact:"rotation" doc:"What logrotate refuses or does not understand"`
 	Rotated  probes.Opt[age]   `fact:"rotated" doc:"Time since logrotate last wrote down what it did; absent where it never did"`
 	Entries  int               `fact:"rotated_logs" unit:"count" doc:"Entries in logrotate's configuration"`
-	Files    []logFileProblem  `fact:"files" doc:"Files that rsyslog is to write and cannot; empty where it does not run"`
+	Files    []logFileProblem  `fact:"files" doc:"Files that rsyslog is to write and cannot; empty where it is not enabled"`
 }
 
 type age = time.Duration
@@ -67,7 +67,8 @@ func logging(_ context.Context, h host.Host) (loggingFacts, error) {
 			return f, err
 		}
 	}
-	if isThere(h, "/run/rsyslogd.pid") {
+	// Debian's rsyslog keeps no file with its process id.
+	if isThere(h, "/run/rsyslogd.pid") || isThere(h, "/etc/systemd/system/multi-user.target.wants/rsyslog.service") {
 		f.rsyslog(h)
 	}
 	return f, f.rotation(h)

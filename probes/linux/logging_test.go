@@ -28,7 +28,7 @@ func TestLogging(t *testing.T) {
 		{"an ordinary journal", conf + systemd + "-- /etc/systemd/journald.conf --\n[Journal]\nSystemMaxUse=50M\nMaxLevelStore=info\nRateLimitBurst=1000\n", map[string]string{"journal": "[]"}},
 		{"a tiny journal", conf + systemd + "-- /etc/systemd/journald.conf --\n[Journal]\nRuntimeMaxUse=64K\nMaxLevelStore=crit\nRateLimitBurst=5\n", map[string]string{"journal[small].value": `"RuntimeMaxUse=64K"`, "journal[level].kind": `"level"`, "journal[rate].kind": `"rate"`}},
 		{"nowhere to log to", conf + "-- /run/systemd/system/x --\n-- /run/systemd/journal/stdout --\n-- /dev/null --\n", map[string]string{"journal[devlog].kind": `"devlog"`}},
-		{"rsyslog", conf + "-- /run/rsyslogd.pid --\n7\n-- /etc/rsyslog.conf --\n*.info -/var/log/syslog\nauth.* /var/log/auth.log\n-- /var/log/syslog -> /dev/null --\n-- /dev/null 020666 0:0 --\n-- /var/log/auth.log/x --\n", map[string]string{
+		{"rsyslog", conf + "-- /etc/systemd/system/multi-user.target.wants/rsyslog.service --\n-- /etc/rsyslog.conf --\n*.info -/var/log/syslog\nauth.* /var/log/auth.log\n-- /var/log/syslog -> /dev/null --\n-- /dev/null 020666 0:0 --\n-- /var/log/auth.log/x --\n", map[string]string{
 			"files[/var/log/syslog].problem": `"null"`, "files[/var/log/auth.log].problem": `"directory"`,
 		}},
 	} {

@@ -152,6 +152,9 @@ func (c *programCheck) file(pkg, file string, installed time.Time, program bool)
 		return
 	case fi.Mode&fs.ModeSymlink != 0:
 		c.link(&b)
+		if b.Kind == "" && fi.ModTime.After(installed.Add(time.Second)) {
+			c.replaced(pkg, file, &fi) // a package's own links have no digest
+		}
 	case !fi.Mode.IsRegular():
 		return
 	default:
