@@ -56,6 +56,9 @@ type Files interface {
 	Statfs(ctx context.Context, name string) (Statfs, error)
 	// Attributes are what chattr(1) sets; ErrUnsupported where the file system has none. It follows no symbolic link.
 	Attributes(name string) (Attributes, error)
+	// Beneath looks at what a mount point was before something was mounted on it, without unmounting anything; ErrUnsupported where the
+	// kernel or a container does not let it.
+	Beneath(name string) (Beneath, error)
 	// MD5 is the digest of a file's content, at most MaxFile bytes, in hexadecimal: what dpkg keeps of each file of a package. So a
 	// capture holds the digest and not the program.
 	MD5(name string) (string, error)
@@ -119,6 +122,16 @@ type Attributes struct {
 	// Capabilities: the program has some of its own (setcap(8)), whichever they are.
 	Capabilities bool `json:"capabilities,omitempty"`
 }
+
+// Beneath is a file or directory that a mount hides.
+type Beneath struct {
+	Mode    fs.FileMode `json:"mode"`
+	Size    int64       `json:"size"`              // bytes
+	Entries []string    `json:"entries,omitempty"` // of a directory: what it holds, sorted, the first MaxBeneath of it
+}
+
+// MaxBeneath is how many names Beneath tells: enough to see whose a directory is.
+const MaxBeneath = 20
 
 // Statfs is what statfs(2) says of the file system that holds a path. Sizes in bytes.
 type Statfs struct {

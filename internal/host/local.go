@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -250,6 +251,52 @@ func (*Local) Attributes(name string) (Attributes, error) {
 		err = ErrUnsupported
 	}
 	return Attributes{}, &fs.PathError{Op: "attributes of", Path: name, Err: err}
+}
+
+// Beneath asks open_tree(2) for a copy of the mount that holds the mount point, without the mounts on it. The copy belongs to a descriptor, is in
+// nobody's mount table, and is gone when that is closed. Linux has it since 5.2, for root.
+func (*Local) Beneath(name string) (Beneath, error) {
+	fail := func(op string, err error) (Beneath, error) {
+		switch {
+		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM), errors.Is(err, unix.EINVAL):
+			err = ErrUnsupported
+		}
+		return Beneath{}, &fs.PathError{Op: op, Path: name, Err: err}
+	}
+	tree, err := unix.OpenTree(unix.AT_FDCWD, path.Dir(name), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_NO_AUTOMOUNT)
+	if err != nil {
+		return fail("open_tree", err)
+	}
+	defer unix.Close(tree)
+	open := func(flags int) (*os.File, error) {
+		fd, err := unix.Openat(tree, path.Base(name), flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return os.NewFile(uintptr(fd), name), err
+	}
+	point, err := open(unix.O_PATH)
+	if err != nil {
+		return fail("open beneath", err)
+	}
+	defer point.Close()
+	fi, err := point.Stat()
+	if err != nil {
+		return fail("stat beneath", err)
+	}
+	b := Beneath{Mode: fi.Mode(), Size: fi.Size()}
+	if !b.Mode.IsDir() {
+		return b, nil
+	}
+	dir, err := open(unix.O_RDONLY | unix.O_DIRECTORY)
+	if err != nil {
+		return fail("open beneath", err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(MaxBeneath)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fail("list beneath", err)
+	}
+	slices.Sort(names)
+	b.Entries = names
+	return b, nil
 }
 
 // MD5 reads a file piece by piece.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -233,5 +234,31 @@ func TestGiveUp(t *testing.T) {
 	}
 	if v, err := giveUp(ctx, l, "other", time.Minute, func() (int, error) { return 9, nil }); v != 9 || err != nil {
 		t.Errorf("%d, %v within the grace", v, err)
+	}
+}
+
+func TestBeneath(t *testing.T) {
+	dir := t.TempDir() + "/point"
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(dir+"/kept", []byte("x"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	// What nothing is mounted on is beneath itself.
+	b, err := (&Local{}).Beneath(dir)
+	if errors.Is(err, ErrUnsupported) {
+		t.Skip(err)
+	}
+	if err != nil || !b.Mode.IsDir() || !slices.Equal(b.Entries, []string{"kept"}) {
+		t.Errorf("%+v, %v", b, err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skip(err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	b, err = (&Local{}).Beneath(dir)
+	if err != nil || !slices.Equal(b.Entries, []string{"kept"}) {
+		t.Errorf("below a mount: %+v, %v", b, err)
+	}
+	if f, err := (&Local{}).Beneath(dir + "/none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%+v, %v", f, err)
 	}
 }

@@ -261,14 +261,14 @@ func (f *intrusionFacts) sockets(ctx context.Context, h host.Host) {
 var procMount = regexp.MustCompile(`^/proc/\d+(/|$)`)
 
 func (f *intrusionFacts) mounts(h host.Files) error {
-	text, err := readText(h, "/proc/self/mountinfo")
+	mounts, err := readAllMounts(h)
 	if err != nil {
 		return err
 	}
 	f.Mounted = []string{}
-	for line := range strings.Lines(text) {
-		if fields := strings.Fields(line); len(fields) > 4 && procMount.MatchString(fields[4]) {
-			f.Mounted = append(f.Mounted, fields[4])
+	for i := range mounts {
+		if procMount.MatchString(mounts[i].point) {
+			f.Mounted = append(f.Mounted, mounts[i].point)
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package linux
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/hostmend/hostmend/internal/host"
@@ -10,6 +9,8 @@ import (
 
 // mount is a row of /proc/self/mountinfo.
 type mount struct {
+	id      string // "36", unique while it is mounted
+	parent  string // the mount that its place lies in; of one that lies on another at the same place, that one
 	dev     string // "254:1": the file system's st_dev; what mounts of one file system have in common
 	root    string // the directory of the file system that is mounted; "/" but for bind mounts and subvolumes
 	point   string
@@ -21,6 +22,25 @@ type mount struct {
 
 // readMounts reads the mounts that this process sees, later ones last. A mount that a later one at the same place covers is left out.
 func readMounts(h host.Files) ([]mount, error) {
+	all, err := readAllMounts(h)
+	if err != nil {
+		return nil, err
+	}
+	last := make(map[string]int, len(all))
+	for i := range all {
+		last[all[i].point] = i
+	}
+	mounts := make([]mount, 0, len(last))
+	for i := range all {
+		if last[all[i].point] == i {
+			mounts = append(mounts, all[i])
+		}
+	}
+	return mounts, nil
+}
+
+// readAllMounts reads them with those that others cover.
+func readAllMounts(h host.Files) ([]mount, error) {
 	const name = "/proc/self/mountinfo"
 	b, err := h.ReadFile(name)
 	if err != nil {
@@ -34,7 +54,6 @@ func readMounts(h host.Files) ([]mount, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: line %d: %w", name, n, err)
 		}
-		mounts = slices.DeleteFunc(mounts, func(old mount) bool { return old.point == m.point })
 		mounts = append(mounts, m)
 	}
 	if len(mounts) == 0 {
@@ -52,7 +71,7 @@ func parseMount(line string) (mount, error) {
 		return mount{}, fmt.Errorf("%.80q is not a mount", line)
 	}
 	return mount{
-		dev: left[2], root: unescapeMount(left[3]), point: unescapeMount(left[4]), options: strings.Split(left[5], ","),
+		id: left[0], parent: left[1], dev: left[2], root: unescapeMount(left[3]), point: unescapeMount(left[4]), options: strings.Split(left[5], ","),
 		fstype: right[0], source: unescapeMount(right[1]), super: strings.Split(right[2], ","),
 	}, nil
 }

@@ -57,6 +57,10 @@ func (denied) Attributes(name string) (host.Attributes, error) {
 	return deny[host.Attributes]("attributes of " + name)
 }
 
+func (denied) Beneath(name string) (host.Beneath, error) {
+	return deny[host.Beneath]("beneath " + name)
+}
+
 func (denied) MD5(name string) (string, error) { return deny[string]("open " + name) }
 
 func (denied) Exchange(context.Context, host.Question) (host.Reply, error) {

@@ -19,6 +19,7 @@
 //	-- $ sshd -t [exit 255] --        a command's standard output; [stderr] for its other one; !ERROR when it did not run
 //	-- statfs / --                    the JSON of host.Statfs; a path with a space in it is quoted
 //	-- attributes /etc/shadow --      the JSON of host.Attributes; a path with a space in it is quoted
+//	-- beneath /data --               the JSON of host.Beneath
 //	-- md5 /bin/ls --                 the digest of a file, in quotes
 //	-- links --                       one JSON object a line: links, addrs, routes, rules, neighbours, qdiscs, tcp, udp
 //	-- clock --                       the JSON of host.Clock
@@ -221,7 +222,7 @@ var (
 )
 
 // aboutPaths are the questions about a path that are not files' sections.
-var aboutPaths = []string{"statfs ", "attributes ", "md5 "}
+var aboutPaths = []string{"statfs ", "attributes ", "beneath ", "md5 "}
 
 func parseName(name string) (*section, error) {
 	s := &section{mode: 0o644}
@@ -463,6 +464,8 @@ func check(kind, body string) error {
 		return decode(body, &host.Statfs{})
 	case "attributes":
 		return decode(body, &host.Attributes{})
+	case "beneath":
+		return decode(body, &host.Beneath{})
 	case "md5":
 		return decode(body, new(string))
 	case "links":
@@ -783,6 +786,11 @@ func (h *Host) Statfs(_ context.Context, name string) (host.Statfs, error) {
 // Attributes answers "attributes NAME".
 func (h *Host) Attributes(name string) (host.Attributes, error) {
 	return ask[host.Attributes](h, "attributes "+name)
+}
+
+// Beneath answers "beneath NAME".
+func (h *Host) Beneath(name string) (host.Beneath, error) {
+	return ask[host.Beneath](h, "beneath "+name)
 }
 
 // MD5 answers "md5 NAME".

@@ -200,6 +200,11 @@ func (r *Recorder) Attributes(name string) (host.Attributes, error) {
 	return question(r, "attributes "+name, func() (host.Attributes, error) { return r.h.Attributes(name) })
 }
 
+// Beneath records what a mount hides.
+func (r *Recorder) Beneath(name string) (host.Beneath, error) {
+	return question(r, "beneath "+name, func() (host.Beneath, error) { return r.h.Beneath(name) })
+}
+
 // MD5 records a file's digest.
 func (r *Recorder) MD5(name string) (string, error) {
 	return question(r, "md5 "+name, func() (string, error) { return r.h.MD5(name) })

@@ -51,6 +51,8 @@ running
 "!timeout\n"
 -- attributes "/data/with space" --
 {"immutable": true}
+-- beneath "/data/with space" --
+{"mode": 420, "size": 3}
 -- md5 /bin/ls --
 "9a03"
 -- statfs "/data/with space" --
@@ -123,6 +125,8 @@ func interview(t *testing.T, h host.Host) []string {
 			say("statfs "+name, st, err)
 			a, err := h.Attributes(name)
 			say("attributes "+name, a, err)
+			below, err := h.Beneath(name)
+			say("beneath "+name, below, err)
 		}
 		sum, err := h.MD5("/bin/ls")
 		say("md5", sum, err)
