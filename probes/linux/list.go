@@ -42,6 +42,7 @@ func Probes() []probes.Probe[host.Host] {
 		Load,
 		Logging,
 		Memory,
+		MountPoints,
 		Neighbours,
 		NextBoot,
 		Nginx,
