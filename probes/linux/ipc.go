@@ -31,6 +31,7 @@ type ipcFacts struct {
 	Semaphores ipcLimit               `fact:"semaphores" doc:"Semaphores in all sets; their limit is the second number of kernel.sem"`
 	Segments   ipcLimit               `fact:"shm_segments" doc:"Shared memory segments; their limit is kernel.shmmni"`
 	Attached   int                    `fact:"shm_unattached" unit:"count" doc:"Segments that no process is attached to"`
+	Orphaned   int                    `fact:"shm_unattached_bytes" unit:"bytes" doc:"Memory that they hold"`
 	Queues     ipcLimit               `fact:"message_queues" doc:"Message queues; their limit is kernel.msgmni"`
 	Keys       probes.Cut[keyringUse] `fact:"keys" doc:"Users of kernel keys, the fullest first, at most 20; empty in a kernel without keys"`
 }
@@ -78,7 +79,7 @@ func ipc(_ context.Context, h host.Host) (ipcFacts, error) {
 	if err != nil {
 		return f, err
 	}
-	f.Segments, f.Attached = segments.limit(n, names), segments.count("nattch", 0)
+	f.Segments, f.Attached, f.Orphaned = segments.limit(n, names), segments.count("nattch", 0), segments.orphaned()
 	queues, err := readSysvipc(h, "msg")
 	if err != nil {
 		return f, err
@@ -177,6 +178,19 @@ func (t *sysvipc) count(column string, value int) int {
 		}
 	}
 	return n
+}
+
+// orphaned is the resident size of segments without a process. Linux tells it since 2.6.34.
+func (t *sysvipc) orphaned() int {
+	attached, size := slices.Index(t.columns, "nattch"), slices.Index(t.columns, "rss")
+	total := 0
+	for _, row := range t.rows {
+		if attached >= 0 && size >= 0 && row[attached] == "0" {
+			n, _ := strconv.Atoi(row[size])
+			total += n
+		}
+	}
+	return total
 }
 
 func (t *sysvipc) limit(most int, names map[string]string) ipcLimit {

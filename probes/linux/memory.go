@@ -171,9 +171,14 @@ func (m meminfo) optional(key string) probes.Opt[int] {
 }
 
 // available is MemAvailable, or for Linux before 3.14 what it consists of without the watermarks that it leaves out
-// (si_mem_available in the kernel's mm/show_mem.c).
+// (si_mem_available in the kernel's mm/show_mem.c). lxcfs counts tmpfs and shared memory as available, which they are not: they are in Cached
+// and nothing but swap frees them (lxcfs_meminfo of src/proc_fuse.c). So it is never more than what is free or can be dropped.
 func (m meminfo) available() int {
 	if v, ok := m["MemAvailable"]; ok {
+		most := m["MemFree"] + max(0, m["Cached"]+m["Buffers"]-m["Shmem"]) + m["SReclaimable"]
+		if v > most+m["MemTotal"]/100 {
+			return most
+		}
 		return v
 	}
 	return min(m["MemTotal"], m["MemFree"]+m["Active(file)"]+m["Inactive(file)"]+m["SReclaimable"])

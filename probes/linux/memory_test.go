@@ -56,6 +56,8 @@ func TestMemory(t *testing.T) {
 			"without swap", strings.NewReplacer("SwapTotal:       2000000", "SwapTotal: 0", "SwapFree:        1500000", "SwapFree: 0").Replace(meminfo310),
 			map[string]string{"swap_total": "0", "swap_used_pct": "null"},
 		},
+		{"lxcfs counts tmpfs as available", "MemTotal: 1048576 kB\nMemFree: 289976 kB\nMemAvailable: 1003844 kB\nBuffers: 0 kB\nCached: 713868 kB\nShmem: 696428 kB\nAnonPages: 34016 kB\nKReclaimable: 474032 kB\nSReclaimable: 0 kB\n" +
+			"SUnreclaim: 0 kB\nSlab: 0 kB\nPageTables: 0 kB\nDirty: 0 kB\nWriteback: 0 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\nCommitted_AS: 0 kB\nCommitLimit: 9000 kB\n", map[string]string{"available": "314793984"}},
 		{
 			"lxcfs counts swap below zero", strings.Replace(meminfo310, "1500000 kB", "18446744073709551444 kB", 1),
 			map[string]string{"available_pct": "37.5", "swap_total": "2048000000", "swap_used": `{"unreadable":"SwapFree in /proc/meminfo is more than SwapTotal"}`},

@@ -113,6 +113,7 @@ type commandMemory struct {
 	Memory  int                `fact:"memory" unit:"bytes" doc:"Resident memory of all of that name; what they share is counted in each"`
 	Count   int                `fact:"count" unit:"count" doc:"Processes of that name"`
 	PID     int                `fact:"pid" unit:"pid" doc:"The biggest one"`
+	Age     time.Duration      `fact:"age" doc:"How long ago the biggest one started"`
 	Unit    probes.Opt[string] `fact:"unit" doc:"The systemd service or scope that the biggest one runs in; absent outside of any"`
 	Parent  probes.Opt[string] `fact:"parent" doc:"Command name of its parent; absent if that is gone"`
 }
@@ -704,6 +705,7 @@ func (t *processTable) topMemory() probes.Cut[commandMemory] {
 		if p.pages > biggest[p.command] {
 			biggest[p.command] = p.pages
 			g.PID, g.Unit, g.Parent = p.pid, t.unitOf(p), t.parentOf(p)
+			g.Age, _ = t.lifetime(p)
 		}
 	}
 	top := most(groups, topCommands, func(g *commandMemory) (int, string) { return g.Memory, g.Command })

@@ -46,7 +46,7 @@ func TestProcesses(t *testing.T) {
 				"top_cpu[a) R (b]": `{"command":"a) R (b","cpu_pct":150,"lifetime_pct":55.72222222222222,"age":"15m0s","count":1,"pid":50,"nice":0,"policy":"normal","waits":false,"kernel_thread":false,"unit":"app.service","parent":"systemd"}`,
 				"top_cpu[xz]":      `{"command":"xz","cpu_pct":50,"lifetime_pct":14,"age":"10s","count":2,"pid":60,"nice":19,"policy":"batch","waits":true,"kernel_thread":false,"unit":null,"parent":"systemd"}`,
 				"top_cpu[systemd]": "none",
-				"top_memory":       `[{"command":"systemd","memory":4096000,"count":1,"pid":1,"unit":null,"parent":null},{"command":"xz","memory":1638400,"count":2,"pid":60,"unit":null,"parent":"systemd"},{"command":"a) R (b","memory":819200,"count":1,"pid":50,"unit":"app.service","parent":"systemd"}]`,
+				"top_memory":       `[{"command":"systemd","memory":4096000,"count":1,"pid":1,"age":"16m39.99s","unit":null,"parent":null},{"command":"xz","memory":1638400,"count":2,"pid":60,"age":"10s","unit":null,"parent":"systemd"},{"command":"a) R (b","memory":819200,"count":1,"pid":50,"age":"15m0s","unit":"app.service","parent":"systemd"}]`,
 			},
 		},
 		{
