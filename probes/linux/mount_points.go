@@ -143,7 +143,9 @@ func (t *mountTable) hides(f *mountPointsFacts, m *mount) {
 	if err != nil {
 		return // this kernel, or the container, does not let us
 	}
-	names := slices.DeleteFunc(below.Entries, func(s string) bool { return s == "lost+found" || strings.HasPrefix(s, ".nfs") || s == ".keep" || s == ".gitkeep" })
+	names := slices.DeleteFunc(below.Entries, func(s string) bool {
+		return s == "lost+found" || strings.HasPrefix(s, ".nfs") || s == ".keep" || s == ".gitkeep"
+	})
 	d := t.describe(m)
 	switch {
 	case below.Mode.IsDir() && len(names) > 0:
@@ -227,7 +229,9 @@ func (t *mountTable) holder(name string) *mount {
 
 // bars looks what the options of a mount keep from working.
 func (t *mountTable) bars(f *mountPointsFacts, m *mount) {
-	has := func(option string) bool { return slices.Contains(m.options, option) || option == "ro" && slices.Contains(m.super, option) }
+	has := func(option string) bool {
+		return slices.Contains(m.options, option) || option == "ro" && slices.Contains(m.super, option)
+	}
 	if has("nosuid") {
 		for _, name := range []string{"/usr/bin/sudo", "/usr/bin/su", "/usr/bin/passwd"} {
 			if fi, err := t.h.Stat(name); err == nil && fi.Mode&fs.ModeSetuid != 0 && t.holder(name) == m {
