@@ -47,7 +47,16 @@ type processesFacts struct {
 
 	TopThreads  []commandThreads            `fact:"top_threads" doc:"The 5 command names with most threads"`
 	TopChildren probes.Cut[commandChildren] `fact:"top_children" doc:"The 5 command names whose ended children used most CPU: who starts programs that are gone before anybody sees them"`
-	TopIO       probes.Cut[commandIO]       `fact:"top_io" doc:"The 10 command names that read and wrote most, by /proc/PID/io; looked for only if a process was blocked at both samples, else empty"`
+	TopIO       probes.Cut[commandIO]       `fact:"top_io" doc:"The 10 command names that read and wrote most, by /proc/PID/io; looked for only if at both samples a process was blocked or tasks waited for disks of late (/proc/pressure/io), else empty"`
+
+	StoppedBy probes.Cut[stoppedCommand] `fact:"stopped_commands" doc:"Who is stopped by a signal, by command name; not who is watched by a debugger"`
+}
+
+type stoppedCommand struct {
+	Command string             `fact:"command,key" doc:"Command name"`
+	Count   int                `fact:"count" unit:"count" doc:"Processes of that name in state T"`
+	PID     int                `fact:"pid" unit:"pid" doc:"One of them"`
+	Unit    probes.Opt[string] `fact:"unit" doc:"The systemd service or scope that it runs in; absent outside of any"`
 }
 
 type commandThreads struct {
@@ -73,6 +82,8 @@ type commandIO struct {
 	Read    float64            `fact:"read_per_s" unit:"bytes/s" doc:"Bytes that were read from disks for it"`
 	Written float64            `fact:"written_per_s" unit:"bytes/s" doc:"Bytes that it gave to be written to disks"`
 	PID     int                `fact:"pid" unit:"pid" doc:"The one with most of it"`
+	Age     time.Duration      `fact:"age" doc:"How long ago that one started"`
+	Nice    int                `fact:"nice" unit:"level" doc:"Its nice value, from which the kernel also takes its I/O priority unless ionice(1) set another"`
 	Unit    probes.Opt[string] `fact:"unit" doc:"The systemd service or scope that it runs in; absent outside of any"`
 	Parent  probes.Opt[string] `fact:"parent" doc:"Command name of its parent; absent if that is gone"`
 }
@@ -284,6 +295,8 @@ func (t *processTable) lookCloser(h host.Files) {
 			t.countSwitches(h, p.pid)
 		case 'Z':
 			pids[p.ppid] = true
+		case 'T':
+			pids[p.pid] = true
 		}
 	}
 	byUse := slices.Clone(t.list)
@@ -301,12 +314,22 @@ func (t *processTable) lookCloser(h host.Files) {
 			pids[p.pid] = true
 		}
 	}
-	if blocked > 0 {
+	if blocked > 0 || disksAwaited(h) {
 		t.countIO(h, pids)
 	}
 	for pid := range pids {
 		t.unit[pid] = processUnit(h, pid)
 	}
+}
+
+// disksAwaited reports whether tasks waited for disks more than now and then in the last ten seconds.
+func disksAwaited(h host.Files) bool {
+	text, err := readText(h, "/proc/pressure/io")
+	if err != nil {
+		return false
+	}
+	s, err := parseStalls(text)
+	return err == nil && s.Some10 >= 5
 }
 
 // maxIO is of how many processes the I/O is counted; the file costs 10 µs.
@@ -443,7 +466,7 @@ func processes(cur processTable, prev *processTable, dt time.Duration) (processe
 	}
 	before := prev.byPID()
 	f.Stuck, f.BlockedBy = cur.blocked(prev, before)
-	f.ZombiesOf = cur.zombies()
+	f.ZombiesOf, f.StoppedBy = cur.zombies(), cur.stopped()
 	f.TopCPU = cur.topCPU(prev, before, dt)
 	f.TopMemory = cur.topMemory()
 	f.TopThreads = cur.topThreads()
@@ -523,7 +546,11 @@ func (t *processTable) topIO(prev *processTable, before map[int]process, dt time
 	for _, p := range t.list {
 		now, ok := t.io[p.pid]
 		then, was := prev.io[p.pid]
-		if !ok || !was || before[p.pid].started != p.started {
+		age, _ := t.lifetime(p)
+		if was = was && before[p.pid].started == p.started; !was {
+			then = ioCounts{}
+		}
+		if !ok || !was && age > dt {
 			continue
 		}
 		read, written := max(0, now.read-then.read), max(0, now.written-then.written)
@@ -539,7 +566,7 @@ func (t *processTable) topIO(prev *processTable, before map[int]process, dt time
 		g.Written += float64(written) / dt.Seconds()
 		if read+written > biggest[p.command] {
 			biggest[p.command] = read + written
-			g.PID, g.Unit, g.Parent = p.pid, t.unitOf(p), t.parentOf(p)
+			g.PID, g.Age, g.Nice, g.Unit, g.Parent = p.pid, age, p.nice, t.unitOf(p), t.parentOf(p)
 		}
 	}
 	top := most(groups, topCommands, func(g *commandIO) (int, string) { return int(g.Read + g.Written), g.Command })
@@ -602,6 +629,23 @@ func (t *processTable) waited(prev *processTable, p, old process) bool {
 	now, ok := t.switches[p.pid]
 	then, known := prev.switches[p.pid]
 	return !ok || !known || old.started != p.started || old.state != 'R' || p.state != 'R' || now.voluntary != then.voluntary
+}
+
+// stopped groups those that a signal has stopped.
+func (t *processTable) stopped() probes.Cut[stoppedCommand] {
+	groups := map[string]*stoppedCommand{}
+	for _, p := range t.list {
+		if p.state != 'T' {
+			continue
+		}
+		g := groups[p.command]
+		if g == nil {
+			g = &stoppedCommand{Command: p.command, PID: p.pid, Unit: t.unitOf(p)}
+			groups[p.command] = g
+		}
+		g.Count++
+	}
+	return most(groups, maxCommands, func(g *stoppedCommand) (int, string) { return g.Count, g.Command })
 }
 
 // zombies groups the processes that ended by the parent that has not asked for them.
