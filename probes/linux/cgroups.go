@@ -24,7 +24,8 @@ var Cgroups = probes.DefineSampled(probes.Probe[host.Host]{
 Reads cpu.stat, memory.events and pids.events of each control group under /sys/fs/cgroup (in the first version cpu.stat, memory.failcnt and
 pids.events) twice, and the limits of those whose counters are not zero: only these are listed. Units and containers are such groups. Costs
 about 30 µs a group; it looks at 300 groups, 6 levels deep. In a container the group "/" is the container itself, as its host limits it.`,
-	Every: 30 * time.Second,
+	Every:   30 * time.Second,
+	Timeout: 5 * time.Second, // a hundred small files, which a host whose processors are busy reads slowly, when they matter most
 }, sampleCgroups, cgroups)
 
 type cgroupsFacts struct {
