@@ -30,6 +30,7 @@ func Probes() []probes.Probe[host.Host] {
 		Firewall,
 		Fstab,
 		Host,
+		Immutable,
 		Inotify,
 		Interfaces,
 		Intrusion,
