@@ -72,6 +72,7 @@ func Probes() []probes.Probe[host.Host] {
 		TCPStats,
 		TimeSync,
 		TrustStore,
+		Unanswered,
 		Units,
 		Usage,
 		VMStat,

@@ -51,7 +51,7 @@ type socketsFacts struct {
 	UDPMax      probes.Opt[int]     `fact:"udp_memory_max" unit:"pages" doc:"Third number of net.ipv4.udp_mem"`
 	UDPPct      probes.Opt[float64] `fact:"udp_memory_pct" unit:"%" doc:"udp_memory, as part of udp_memory_max"`
 
-	Ports       probes.Opt[int]     `fact:"ephemeral_ports" unit:"ports" doc:"Ports that connections from here may use; net.ipv4.ip_local_port_range"`
+	Ports       probes.Opt[int]     `fact:"ephemeral_ports" unit:"ports" doc:"Ports that connections from here may use; net.ipv4.ip_local_port_range without those of net.ipv4.ip_local_reserved_ports"`
 	PortsUsed   int                 `fact:"ephemeral_used" unit:"ports" doc:"Connections from here to the destination that has the most; each needs a port of its own"`
 	PortsTarget probes.Opt[string]  `fact:"ephemeral_target" doc:"That destination, as in 192.0.2.1 → 198.51.100.7:443; absent without any"`
 	PortsOwner  probes.Opt[string]  `fact:"ephemeral_owner" doc:"Who holds most of the connections there that are open, its process and its unit; asked for from half of the ports on. Absent if all of them are closed, or nobody's"`
@@ -110,8 +110,14 @@ func sockets(ctx context.Context, h host.Host) (socketsFacts, error) {
 		f.PortsTarget = probes.Some(fmt.Sprintf("%s → %s", busiest.local, busiest.remote))
 	}
 	if high >= low && high > 0 {
-		ports := high - low + 1
-		share := percent(float64(f.PortsUsed), float64(ports))
+		ports, err := unreserved(h, low, high)
+		if err != nil {
+			return f, err
+		}
+		share := 100.0
+		if ports > 0 {
+			share = percent(float64(f.PortsUsed), float64(ports))
+		}
 		f.Ports, f.PortsPct = probes.Some(ports), probes.Some(share)
 		if share >= 50 {
 			f.PortsOwner = flowOwner(ctx, h, busiest)
@@ -200,6 +206,35 @@ func portRange(h host.Files) (low, high int, err error) {
 		return 0, 0, fmt.Errorf("reading net.ipv4.ip_local_port_range: %d numbers, not 2", len(numbers))
 	}
 	return numbers[0], numbers[1], nil
+}
+
+// unreserved counts the ports of a range that net.ipv4.ip_local_reserved_ports, as in 8080,9148-9200, leaves.
+func unreserved(h host.Files, low, high int) (int, error) {
+	const file = "/proc/sys/net/ipv4/ip_local_reserved_ports"
+	text, err := h.ReadFile(file) // where nothing is reserved there is nothing but a line's end
+	if errors.Is(err, fs.ErrNotExist) {
+		return high - low + 1, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	left := high - low + 1
+	for part := range strings.SplitSeq(strings.TrimSpace(string(text)), ",") {
+		if part == "" {
+			continue
+		}
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		from, err1 := parseNumber(first)
+		to, err2 := parseNumber(last)
+		if err := errors.Join(err1, err2); err != nil {
+			return 0, fmt.Errorf("reading %s: %w", file, err)
+		}
+		left -= max(0, min(to, high)-max(from, low)+1)
+	}
+	return left, nil
 }
 
 // readInts reads a file of numbers with white space between them.

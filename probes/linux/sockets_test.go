@@ -84,6 +84,8 @@ func TestSockets(t *testing.T) {
 TCP: inuse 1 orphan 0 tw 0 alloc 7 mem 168
 UDP: inuse 0 mem 5
 `, map[string]string{"time_wait_max": "null", "time_wait_pct": "null", "memory_pct": "null", "ephemeral_ports": "null", "ephemeral_used_pct": "null"}},
+		{"nothing is reserved", socketFiles + "-- tcp --\n-- /proc/sys/net/ipv4/ip_local_reserved_ports --\n\n", map[string]string{"ephemeral_ports": "100"}},
+		{"most of the range is reserved", socketFiles + "-- tcp --\n-- /proc/sys/net/ipv4/ip_local_reserved_ports --\n22,32768-40089,40098-65000\n", map[string]string{"ephemeral_ports": "8"}},
 		{"a range that is none", socketFiles + "-- tcp --\n-- /proc/sys/net/ipv4/ip_local_port_range @0s --\n32768\n", map[string]string{"(reason)": "1 numbers, not 2"}},
 		{"sockstat cut short", "-- tcp --\n-- /proc/net/sockstat --\nTCP: inuse 1 orphan\n", map[string]string{"(reason)": "no TCP orphan"}},
 		{"the kernel cannot dump", socketFiles + "-- tcp --\n!unsupported\n", map[string]string{"(reason)": "not supported by this kernel"}},

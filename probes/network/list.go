@@ -17,6 +17,8 @@ func Probes() []probes.Probe[host.Host] {
 		PackageMirror,
 		PathMTU,
 		Paths,
+		Proxies,
 		Resolvers,
+		Ways,
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -39,6 +40,7 @@ type resolversFacts struct {
 	Ignored    int                  `fact:"ignored" unit:"count" doc:"Servers after the third, which the C library never asks (MAXNS)"`
 	Invalid    []string             `fact:"invalid" doc:"Values of nameserver lines that are no addresses"`
 	Stub       bool                 `fact:"stub" doc:"The only server is systemd-resolved on this host"`
+	Strict     []string             `fact:"strict" doc:"What systemd-resolved demands of its name servers, where it is asked, and the file that says so: DNSSEC=yes (/etc/systemd/resolved.conf line 3)"`
 	Timeout    time.Duration        `fact:"timeout" doc:"How long the C library waits for one answer: options timeout, 5 s by default"`
 	Attempts   int                  `fact:"attempts" unit:"count" doc:"How often it asks all servers: options attempts, 2 by default"`
 	NDots      int                  `fact:"ndots" unit:"count" doc:"Names with fewer dots are first tried with the search domains: 1 by default"`
@@ -100,6 +102,11 @@ func resolvers(ctx context.Context, h host.Host) (resolversFacts, error) {
 	}
 	direct := len(servers)
 	f.Stub = direct == 1 && isStub(servers[0])
+	if slices.ContainsFunc(servers, isStub) {
+		if f.Strict, err = strictDemands(h); err != nil {
+			return f, err
+		}
+	}
 	if f.Stub {
 		behind, err := h.ReadFile(resolvedUpstreams)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -119,6 +126,43 @@ func resolvers(ctx context.Context, h host.Host) (resolversFacts, error) {
 	all.Wait()
 	f.judge(direct)
 	return f, nil
+}
+
+// strictDemands reads resolved.conf(5) and its parts, of which the last that sets something counts. A server that cannot do what is demanded
+// is not used at all; allow-downgrade and opportunistic demand nothing.
+func strictDemands(h host.Host) ([]string, error) {
+	files := map[string]string{"resolved.conf": "/etc/systemd/resolved.conf"} // by the name that orders them
+	for _, dir := range []string{"/usr/lib/systemd/resolved.conf.d", "/run/systemd/resolved.conf.d", "/etc/systemd/resolved.conf.d"} {
+		names, err := entryNames(h, dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, ".conf") {
+				files["resolved.conf.d/"+name] = dir + "/" + name
+			}
+		}
+	}
+	demands := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		text, err := readIfThere(h, files[name])
+		if err != nil {
+			return nil, err
+		}
+		number := 0
+		for line := range strings.Lines(text) {
+			number++
+			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			if key = strings.TrimSpace(key); key != "DNSSEC" && key != "DNSOverTLS" {
+				continue
+			}
+			delete(demands, key)
+			if value = strings.ToLower(strings.TrimSpace(value)); slices.Contains([]string{"yes", "true", "1", "on", "y", "t"}, value) {
+				demands[key] = fmt.Sprintf("%s=%s (%s line %d)", key, value, files[name], number)
+			}
+		}
+	}
+	return slices.Sorted(maps.Values(demands)), nil
 }
 
 // isStub knows the two addresses that systemd-resolved listens on (systemd-resolved.service(8)).

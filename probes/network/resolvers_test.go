@@ -11,7 +11,7 @@ func TestResolvers(t *testing.T) {
 	const good = `{"rcode":"NOERROR","rtt":1500000}`
 	check(t, Resolvers, []row{
 		{"both answer", machine + answer("10.0.0.2", good) + answer("10.0.0.3", `{"rcode":"REFUSED","rtt":1}`), probes.OK, []string{
-			`"exists":true,"target":null,"configured":2,"ignored":0,"invalid":[],"stub":false,"timeout":"2s","attempts":2,"ndots":1,"rotate":true,"search":["example.com"]`,
+			`"exists":true,"target":null,"configured":2,"ignored":0,"invalid":[],"stub":false,"strict":[],"timeout":"2s","attempts":2,"ndots":1,"rotate":true,"search":["example.com"]`,
 			`{"address":"10.0.0.2","upstream":false,"answered":true,"rcode":"NOERROR","rtt":"1.5ms","tries":1,"why":null}`,
 			`{"address":"10.0.0.3","upstream":false,"answered":true,"rcode":"REFUSED"`,
 			`"answering":2,"first_answers":true,"wait":"1.5ms"`,
@@ -48,10 +48,11 @@ func TestResolvers(t *testing.T) {
 		{
 			"behind a stub",
 			"-- /etc/resolv.conf -> ../run/systemd/resolve/stub-resolv.conf --\n-- /run/systemd/resolve/stub-resolv.conf --\nnameserver 127.0.0.53\noptions edns0 trust-ad ndots:99 attempts:9 timeout:x\n" +
-				"-- /run/systemd/resolve/resolv.conf --\nnameserver 10.0.0.2\n" + answer("127.0.0.53", good) + answer("10.0.0.2", "!timeout"),
+				"-- /run/systemd/resolve/resolv.conf --\nnameserver 10.0.0.2\n-- /etc/systemd/resolved.conf --\n[Resolve]\nDNSSEC=true\n-- /etc/systemd/resolved.conf.d/a.conf --\nDNSOverTLS=yes\n" +
+				"-- /etc/systemd/resolved.conf.d/b.conf --\n[Resolve]\nDNSOverTLS=opportunistic\nDNSOverTLS=yes\n" + answer("127.0.0.53", good) + answer("10.0.0.2", "!timeout"),
 			probes.OK,
 			[]string{
-				`"stub":true,"timeout":"5s","attempts":5,"ndots":15`, `{"address":"127.0.0.53","upstream":false,"answered":true`,
+				`"stub":true,"strict":["DNSOverTLS=yes (/etc/systemd/resolved.conf.d/b.conf line 3)","DNSSEC=true (/etc/systemd/resolved.conf line 2)"],"timeout":"5s","attempts":5,"ndots":15`, `{"address":"127.0.0.53","upstream":false,"answered":true`,
 				`{"address":"10.0.0.2","upstream":true,"answered":false`, `"answering":1,"first_answers":true`,
 			},
 		},

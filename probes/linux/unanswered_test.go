@@ -1,0 +1,32 @@
+package linux
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+)
+
+func TestUnanswered(t *testing.T) {
+	at := func(inode uint32, to string) openingSocket { return openingSocket{inode, netip.MustParseAddrPort(to)} }
+	before := unansweredRaw{opening: []openingSocket{at(1, "10.0.0.7:3306"), at(2, "10.0.0.8:443"), at(3, "10.0.0.7:3306"), at(9, "10.0.0.9:80")}}
+	now := unansweredRaw{
+		opening: []openingSocket{at(1, "10.0.0.7:3306"), at(3, "10.0.0.7:3306"), at(4, "10.0.0.8:443"), at(9, "10.0.0.9:80")},
+		owners:  map[uint32]owner{3: {812, "worker", "worker.service"}, 9: {900, "hostmend", ""}},
+	}
+	f, err := unanswered(now, &before, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Peers) != 1 {
+		t.Fatalf("peers: %+v; want one, for others were answered or are hostmend's own", f.Peers)
+	}
+	p := f.Peers[0]
+	process, _ := p.Process.Get()
+	if got, want := []any{p.Peer, p.Port, p.Waiting, process}, []any{"10.0.0.7:3306", 3306, 2, "worker (pid 812, worker.service)"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%v; want %v", got, want)
+	}
+	if f, _ := unanswered(now, nil, 0); len(f.Peers) != 0 {
+		t.Errorf("%v from one sample", f.Peers)
+	}
+}
