@@ -29,6 +29,7 @@ var allowed = [][]string{
 	{"iptables-legacy-save"},
 	{"iptables-nft-save"},
 	{"iptables-save"},
+	{"ipset", "save"},
 	{"journalctl", "-k", "…"},
 	{"journalctl", "-u", "…"},
 	{"nft", "-j", "list", "ruleset"},

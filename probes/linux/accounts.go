@@ -42,6 +42,9 @@ type accountsFacts struct {
 	Problems      probes.Cut[accountProblem] `fact:"problems" doc:"Lines of passwd, group and shadow that break their form; the C library skips them"`
 	NSSwitch      probes.Opt[string]         `fact:"nsswitch_passwd" doc:"Where accounts are looked up: the passwd line of /etc/nsswitch.conf; absent without one, then it is files"`
 	NSSwitchFiles bool                       `fact:"nsswitch_files" doc:"Accounts of /etc/passwd are among what is looked up"`
+	NSSwitchGone  []string                   `fact:"nsswitch_without_files" doc:"Lines of passwd, group and shadow in /etc/nsswitch.conf that leave the files out, as written"`
+	LostGroups    []lostGroups               `fact:"lost_groups" doc:"Accounts that the last change of /etc/group, within a week, took out of groups that are still there; compared with the copy /etc/group-"`
+	ShutOut       []shutOut                  `fact:"shut_out" doc:"Accounts with keys whose shell turns logins away, and which had another before the last change of /etc/passwd, within a week; compared with the copy /etc/passwd-"`
 	Nologin       []nologinFile              `fact:"nologin" doc:"Files that forbid everyone but root to log in; pam_nologin(8)"`
 	Shutdown      bool                       `fact:"shutdown_scheduled" doc:"A shutdown is planned, before which systemd itself writes /run/nologin; /run/systemd/shutdown/scheduled"`
 }
@@ -59,6 +62,7 @@ type loginFacts struct {
 	Home        string           `fact:"home" doc:"Home directory"`
 
 	HomeExists probes.Opt[bool]   `fact:"home_exists" doc:"The home directory is there"`
+	HomeWrong  string             `fact:"home_problem" doc:"Why the account cannot live in it: it is no directory, another account's, or closed to it; empty if it can, or it is not there"`
 	Password   probes.Opt[string] `fact:"password" doc:"\"set\", \"locked\" (no password fits; keys still do) or \"empty\"; absent without a line in shadow; needs root"`
 	Expired    probes.Opt[bool]   `fact:"expired" doc:"The account's expiry date has passed: no login, by key neither; needs root"`
 	ExpiredFor probes.Opt[int]    `fact:"expired_days" unit:"days" doc:"Days since then; absent if it has not expired"`
@@ -71,6 +75,21 @@ type loginFacts struct {
 type accountProblem struct {
 	Where   string `fact:"where,key" doc:"\"/etc/passwd:12\""`
 	Problem string `fact:"problem" doc:"What is wrong with the line"`
+}
+
+type lostGroups struct {
+	Account string        `fact:"account,key" doc:"Name of the account"`
+	Lost    []string      `fact:"lost" doc:"The groups that it was in before"`
+	Gained  []string      `fact:"gained" doc:"The groups that it is in since; with them, and with all former ones lost, it is what usermod -G without -a leaves behind"`
+	Left    int           `fact:"left" unit:"count" doc:"Groups that it was in before and still is"`
+	Age     time.Duration `fact:"age" doc:"Time since the change"`
+}
+
+type shutOut struct {
+	Account string        `fact:"account,key" doc:"Name of the account"`
+	Shell   string        `fact:"shell" doc:"Its shell now"`
+	Was     string        `fact:"was" doc:"Its shell before"`
+	Age     time.Duration `fact:"age" doc:"Time since the change"`
 }
 
 type nologinFile struct {
@@ -87,7 +106,8 @@ func accounts(_ context.Context, h host.Host) (accountsFacts, error) {
 		return f, err
 	}
 	f.Problems.All = problems
-	if _, problems, err = readColons(h, "/etc/group", 4); err != nil {
+	groups, problems, err := readColons(h, "/etc/group", 4)
+	if err != nil {
 		return f, err
 	}
 	f.Problems.All = append(f.Problems.All, problems...)
@@ -96,6 +116,8 @@ func accounts(_ context.Context, h host.Host) (accountsFacts, error) {
 	if err := f.nsswitch(h); err != nil {
 		return f, err
 	}
+	f.agree(h, users, groups)
+	f.changes(h, users, groups)
 	return f, f.nologin(h)
 }
 
@@ -166,7 +188,7 @@ func (f *accountsFacts) users(h host.Files, users [][]string) {
 			continue
 		}
 		f.Logins.All = append(f.Logins.All, loginFacts{
-			Name: u[pwName], UID: uid, Shell: shell, ShellExists: executable(h, shell), Home: u[pwHome], HomeExists: exists(h, u[pwHome]),
+			Name: u[pwName], UID: uid, Shell: shell, ShellExists: executable(h, shell), Home: u[pwHome], HomeExists: exists(h, u[pwHome]), HomeWrong: homeProblem(h, u, uid),
 		})
 	}
 }
@@ -307,7 +329,12 @@ func (f *accountsFacts) nsswitch(h host.Files) error {
 	}
 	for line := range strings.Lines(string(b)) {
 		line, _, _ = strings.Cut(line, "#")
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "passwd:"); ok {
+		database, value, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if words := strings.Fields(value); ok && slices.Contains([]string{"passwd", "group", "shadow"}, database) && len(words) > 0 &&
+			!slices.ContainsFunc([]string{"files", "compat", "altfiles", "db"}, func(w string) bool { return slices.Contains(words, w) }) {
+			f.NSSwitchGone = append(f.NSSwitchGone, database+": "+strings.Join(words, " "))
+		}
+		if database == "passwd" && ok {
 			words := strings.Fields(value)
 			f.NSSwitch = probes.Some(strings.Join(words, " "))
 			f.NSSwitchFiles = slices.ContainsFunc([]string{"files", "compat", "altfiles"}, func(w string) bool { return slices.Contains(words, w) })
@@ -329,4 +356,136 @@ func (f *accountsFacts) nologin(h host.Host) error {
 	_, err := h.Stat("/run/systemd/shutdown/scheduled")
 	f.Shutdown = err == nil
 	return nil
+}
+
+// homeProblem looks at a home that is there. One that belongs to root and is open to others is how sftp is confined (ChrootDirectory).
+func homeProblem(h host.Files, u []string, uid int) string {
+	fi, err := h.Stat(u[pwHome])
+	switch {
+	case err != nil || uid == 0 || u[pwHome] == "/" || u[pwHome] == "/nonexistent":
+		return ""
+	case !fi.Mode.IsDir():
+		return "it is no directory"
+	case fi.UID == uid || !strings.HasPrefix(u[pwHome], "/home/"):
+		return ""
+	case fi.UID != 0:
+		return fmt.Sprintf("it belongs to uid %d", fi.UID)
+	case fi.Mode.Perm()&0o011 == 0:
+		return fmt.Sprintf("it belongs to root, and its mode %04o lets nobody else in", fi.Mode.Perm())
+	}
+	return ""
+}
+
+// agree looks for what does not fit together in the account files. Where a directory (LDAP, AD) knows groups too, those may be there.
+func (f *accountsFacts) agree(h host.Files, users, groups [][]string) {
+	problem := func(file, name, text string) {
+		f.Problems.All = append(f.Problems.All, accountProblem{file + ": " + name, text})
+	}
+	shadow, _, err := readColons(h, "/etc/shadow", 9)
+	secrets, names, ids := map[string]bool{}, map[string]bool{}, map[string]string{}
+	for _, row := range shadow {
+		secrets[row[spName]] = true
+	}
+	gids := map[string]bool{}
+	for _, g := range groups {
+		gids[g[2]] = true
+	}
+	nsswitch, _ := f.NSSwitch.Get()
+	local := !slices.ContainsFunc(strings.Fields(nsswitch), func(w string) bool {
+		return !slices.Contains([]string{"files", "compat", "systemd", "db", "altfiles"}, w)
+	})
+	for _, u := range users {
+		if names[u[pwName]] {
+			problem("/etc/passwd", u[pwName], "a second line for the account; only the first counts")
+			continue
+		}
+		names[u[pwName]] = true
+		uid, bad := strconv.Atoi(u[pwUID])
+		if bad != nil || !letsIn(u[pwShell]) || uid != 0 && (uid < 1000 || uid > 60000) {
+			continue
+		}
+		if other := ids[u[pwUID]]; other != "" && uid != 0 {
+			problem("/etc/passwd", u[pwName], fmt.Sprintf("it shares the uid %d with %s", uid, other))
+		}
+		ids[u[pwUID]] = u[pwName]
+		if err == nil && u[pwPassword] == "x" && !secrets[u[pwName]] {
+			problem("/etc/shadow", u[pwName], "there is no line for the account, so that PAM turns it away, with a key as with a password")
+		}
+		if local && !gids[u[pwGID]] {
+			problem("/etc/group", u[pwName], fmt.Sprintf("its group %s does not exist", u[pwGID]))
+		}
+	}
+	for _, row := range shadow {
+		if there, known := exists(h, "/home/"+row[spName]).Get(); row[spName] != "" && !names[row[spName]] && known && there {
+			problem("/etc/passwd", row[spName], "there is no line for the account, which still has one in /etc/shadow and a home in /home/"+row[spName])
+		}
+	}
+}
+
+// changes compares passwd and group with the copies that the shadow tools make before each change.
+func (f *accountsFacts) changes(h host.Host, users, groups [][]string) {
+	const recent = 7 * 24 * time.Hour
+	f.LostGroups, f.ShutOut = []lostGroups{}, []shutOut{}
+	age := func(file string) (time.Duration, bool) {
+		fi, err := h.Stat(file)
+		if err != nil {
+			return 0, false
+		}
+		d := max(0, h.Now().Sub(fi.ModTime))
+		return d, d < recent
+	}
+	if since, ok := age("/etc/group"); ok {
+		if before, _, err := readColons(h, "/etc/group-", 4); err == nil {
+			f.groupChanges(users, before, groups, since)
+		}
+	}
+	since, ok := age("/etc/passwd")
+	before, _, err := readColons(h, "/etc/passwd-", 7)
+	if !ok || err != nil {
+		return
+	}
+	for _, u := range users {
+		i := slices.IndexFunc(before, func(o []string) bool { return o[pwName] == u[pwName] })
+		if i < 0 || letsIn(u[pwShell]) || !letsIn(before[i][pwShell]) {
+			continue
+		}
+		if fi, err := h.Stat(u[pwHome] + "/.ssh/authorized_keys"); err == nil && fi.Size > 0 {
+			f.ShutOut = append(f.ShutOut, shutOut{u[pwName], u[pwShell], before[i][pwShell], since})
+		}
+	}
+}
+
+func (f *accountsFacts) groupChanges(users, before, after [][]string, since time.Duration) {
+	members := func(groups [][]string) map[string][]string {
+		m := map[string][]string{}
+		for _, g := range groups {
+			for name := range strings.SplitSeq(g[3], ",") {
+				if name != "" {
+					m[name] = append(m[name], g[0])
+				}
+			}
+		}
+		return m
+	}
+	was, is := members(before), members(after)
+	for _, u := range users {
+		name := u[pwName]
+		l := lostGroups{Account: name, Lost: []string{}, Gained: []string{}, Age: since}
+		for _, g := range was[name] {
+			switch {
+			case slices.Contains(is[name], g):
+				l.Left++
+			case slices.ContainsFunc(after, func(row []string) bool { return row[0] == g }):
+				l.Lost = append(l.Lost, g)
+			}
+		}
+		for _, g := range is[name] {
+			if !slices.Contains(was[name], g) {
+				l.Gained = append(l.Gained, g)
+			}
+		}
+		if len(l.Lost) > 0 {
+			f.LostGroups = append(f.LostGroups, l)
+		}
+	}
 }

@@ -9,7 +9,7 @@ func TestAccounts(t *testing.T) {
 	const passwd = "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1::/usr/sbin:/usr/sbin/nologin\nanna:x:1000:1000:Anna,,,:/home/anna:/bin/zsh\n"
 	// 2026-01-01, the captures' default date, is day 20454.
 	base := map[string]string{
-		"/etc/passwd": passwd, "/etc/group": "root:x:0:\nstaff:x:50:anna\n", "/etc/shadow 0640 0:42": "root:$6$salt$hash:20000:0:99999:7:::\n",
+		"/etc/passwd": passwd, "/etc/group": "root:x:0:\nstaff:x:50:anna\nanna:x:1000:\n", "/etc/shadow 0640 0:42": "root:$6$salt$hash:20000:0:99999:7:::\nanna:!:20000:0:99999:7:::\n",
 		"/etc/shells": "# shells\n/bin/sh\n/bin/bash\n", "/etc/nsswitch.conf": "# x\npasswd:  files systemd # y\nhosts: files dns\n",
 		"/bin/bash 0755": "", "/root/ 0700": "",
 	}

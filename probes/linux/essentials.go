@@ -20,7 +20,7 @@ var Essentials = probes.Define(probes.Probe[host.Host]{
 	Doc: `What every program takes for granted
 
 Looks at the device nodes that everybody uses (/dev/null and its like), the directories that all share (/, /tmp, /var/tmp, /dev/shm) or pass through (/etc, /usr, /var, …), the
-dynamic loader, sshd's program, and the attributes that keep even root from changing the account files (chattr(1)). Costs 0.1 ms.`,
+dynamic loader, sshd's program, those that need to be set-uid, and the attributes that keep even root from changing the account files (chattr(1)). Costs 0.1 ms.`,
 	Every: 5 * time.Minute,
 }, essentials)
 
@@ -29,6 +29,7 @@ type essentialsFacts struct {
 	Directories []sharedDir      `fact:"directories" doc:"/, /tmp, /var/tmp, /dev/shm, /etc, /usr, /usr/bin, /usr/lib, /usr/share, /var, /var/lib, /run, /home, /dev, those of them that exist"`
 	Loaders     []loaderFile     `fact:"loaders" doc:"The dynamic loaders that this distribution has or ought to have"`
 	SSHD        probes.Opt[bool] `fact:"sshd_missing" doc:"An SSH server is enabled and its program is not there; absent where none is enabled"`
+	Setuid      []setuidProgram  `fact:"setuid" doc:"sudo and su, which are set-uid root"`
 	Attributes  []fileAttributes `fact:"attributes" doc:"Account files and root's keys: whether they may be changed at all"`
 }
 
@@ -45,6 +46,11 @@ type sharedDir struct {
 	Good    string `fact:"good_mode" doc:"The mode that it should have"`
 	UID     int    `fact:"uid" unit:"uid" doc:"Owner"`
 	Locked  bool   `fact:"locked" doc:"Others than root cannot use it"`
+}
+
+type setuidProgram struct {
+	Path   string `fact:"path,key" doc:"The program"`
+	Nosuid string `fact:"nosuid_mount" doc:"The mount point whose option nosuid takes root's rights from it; empty if none does"`
 }
 
 type loaderFile struct {
@@ -75,10 +81,38 @@ func essentials(_ context.Context, h host.Host) (essentialsFacts, error) {
 	}
 	f.loaders(h)
 	f.SSHD = sshdMissing(h)
+	f.setuid(h)
 	for _, name := range []string{"/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/root/.ssh", "/root/.ssh/authorized_keys"} {
 		f.attributes(h, name)
 	}
 	return f, nil
+}
+
+// setuid looks at where the programs lie that give their users root's rights; their modes are binaries.broken's.
+func (f *essentialsFacts) setuid(h host.Files) {
+	f.Setuid = []setuidProgram{}
+	mounts, err := h.ReadFile("/proc/self/mountinfo")
+	for _, name := range []string{"/usr/bin/sudo", "/usr/bin/su", "/bin/su"} {
+		fi, err2 := h.Lstat(name)
+		if err == nil && err2 == nil && fi.Mode.IsRegular() && fi.Mode&fs.ModeSetuid != 0 {
+			f.Setuid = append(f.Setuid, setuidProgram{name, nosuidMount(string(mounts), name)})
+		}
+	}
+}
+
+// nosuidMount is the mount point over a file if it has the option nosuid.
+func nosuidMount(mounts, name string) string {
+	at, options := "", ""
+	for line := range strings.Lines(mounts) {
+		w := strings.SplitN(line, " ", 7)
+		if len(w) == 7 && (w[4] == "/" || strings.HasPrefix(name, w[4]+"/")) && len(w[4]) >= len(at) {
+			at, options = w[4], w[5]
+		}
+	}
+	if slices.Contains(strings.Split(options, ","), "nosuid") {
+		return at
+	}
+	return ""
 }
 
 // sshdMissing looks for the program that the enabled unit of the SSH server starts. What a drop-in makes of that is not followed.

@@ -23,9 +23,9 @@ var Firewall = probes.Define(probes.Probe[host.Host]{
 Walks the first packet of a new connection (or a datagram) to every listening port through the rules of nftables and both kinds of iptables,
 from the ingress hook to the input hook, as the kernel would: sets, maps, jumps, marks, translation and policies. Nothing is sent. It asks for
 a client on the Internet; if that one is blocked, also for clients of private networks, of the host's own networks and of up to 64 addresses
-that rules name, on every interface that leads out. Costs a run of nft (5 ms), and of iptables-save where rules need it. Ports that only
+that rules name, on every interface that leads out. Costs a run of nft (5 ms), and of iptables-save and ipset where rules need them. Ports that only
 loopback can reach are left out. The other way, it walks root's questions to the name servers, and what a host asks for besides, through the
-output and postrouting hooks, and the answer back in; and what containers on a bridge ask of others through the forward hook. It does not see eBPF and tc filters, ipset contents, or the cloud's security group.`,
+output and postrouting hooks, and the answer back in; and what containers on a bridge ask of others through the forward hook. It does not see eBPF and tc filters, ipsets of other than addresses, or the cloud's security group.`,
 	Needs: probes.Root,
 	Every: time.Minute,
 }, firewall)
@@ -77,7 +77,7 @@ const maxListeners = 512
 const ruleFuel = 500_000
 
 func firewall(ctx context.Context, h host.Host) (firewallFacts, error) {
-	rules, frontEnd, err := readRules(ctx, h)
+	rules, frontEnd, err := sharedRules(ctx, h)
 	if err != nil {
 		return firewallFacts{}, err
 	}
@@ -299,6 +299,22 @@ func neighboursOf(w wayIn) []netip.Addr {
 	return []netip.Addr{a}
 }
 
+// errNoFirewall says that nobody can have made rules.
+var errNoFirewall = probes.NoData("no firewall tool is installed: neither nft nor iptables-save")
+
+// sharedRules reads the rules once for all probes of a run.
+func sharedRules(ctx context.Context, h host.Host) (*ruleset, string, error) {
+	type answer struct {
+		rules    *ruleset
+		frontEnd string
+	}
+	a, err := probes.Share(ctx, "firewall rules", func() (answer, error) {
+		rules, frontEnd, err := readRules(ctx, h)
+		return answer{rules, frontEnd}, err
+	})
+	return a.rules, a.frontEnd, err
+}
+
 // readRules reads the rules of whatever is in use, in the order in which a packet meets them, and says who manages them.
 func readRules(ctx context.Context, h host.Host) (*ruleset, string, error) {
 	legacy, err := legacyTables(h)
@@ -308,7 +324,7 @@ func readRules(ctx context.Context, h host.Host) (*ruleset, string, error) {
 	rules, err := nftRules(ctx, h)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && len(legacy) == 0:
-		return nil, "", probes.NoData("no firewall tool is installed: neither nft nor iptables-save")
+		return nil, "", errNoFirewall
 	case errors.Is(err, fs.ErrNotExist):
 		rules = &ruleset{}
 	case err != nil:
@@ -324,6 +340,9 @@ func readRules(ctx context.Context, h host.Host) (*ruleset, string, error) {
 		}
 	}
 	rules.sort()
+	if rules.asksIPSets() {
+		rules.ipsets = readIPSets(ctx, h)
+	}
 	return rules, frontEnd(rules), nil
 }
 

@@ -303,12 +303,14 @@ func iptablesTest(o *option) func(*packet) tri {
 		return func(p *packet) tri { return betweenAddrs(p.src, o.arg(0)) }
 	case "--dst-range":
 		return func(p *packet) tri { return betweenAddrs(p.dst, o.arg(0)) }
+	case "--match-set":
+		return func(p *packet) tri { return p.ipsets[o.arg(0)].holds(p, o.arg(1)) }
 	case "--icmp-type", "--icmpv6-type":
 		return fixed(no)
 	case "--physdev-in", "--physdev-is-bridged", "--physdev-out", "--physdev-is-out":
 		return fixed(maybe)
 	}
-	return fixed(maybe) // ipset, geoip, string, u32, bpf, time, length, statistic, …
+	return fixed(maybe) // geoip, string, u32, bpf, time, length, statistic, …
 }
 
 // addressType compares the types that a rule lists with that of an address, which is this host's or another's.

@@ -37,9 +37,10 @@ type packet struct {
 
 	mark      uint32
 	markKnown bool
-	untracked bool // a notrack rule matched
-	moved     bool // its destination was translated
-	hidden    bool // its source was
+	ipsets    map[string]*ipSet // what --match-set looks into
+	untracked bool              // a notrack rule matched
+	moved     bool              // its destination was translated
+	hidden    bool              // its source was
 }
 
 // leaves reports whether the packet goes out, be it sent or forwarded.
@@ -137,6 +138,7 @@ type ruleset struct {
 	// masquerades: some rule translates the source of what passes through.
 	masquerades bool
 	peers       []netip.Addr // sources that rules name: one address of each
+	ipsets      map[string]*ipSet
 }
 
 func chainKey(family, table, name string) string { return family + " " + table + " " + name }
@@ -205,6 +207,7 @@ const maxDepth = 16
 
 // follow walks a packet through every base chain that sees it. fuel is the number of rules that may still be looked at.
 func (r *ruleset) follow(p packet, fuel *int) fate {
+	p.ipsets = r.ipsets
 	w := &walk{ruleset: r, packet: p, fuel: fuel}
 	blocked := map[end]decision{}
 	passed := decision{}

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,9 +33,12 @@ type pamFacts struct {
 	Services []string                  `fact:"services" doc:"The services whose stacks were read"`
 	Missing  probes.Cut[pamModule]     `fact:"missing" doc:"Modules that a stack names and that are not there; those after a minus sign, which may be missing, are left out"`
 	Denies   []pamDenial               `fact:"denies" doc:"Stacks that turn everybody away, whatever the other modules say"`
+	Permits  []pamPermit               `fact:"permits" doc:"Services whose stack lets in whoever knows no password"`
+	Refused  []pamRefusal              `fact:"refused" doc:"Rules of sshd's stack that turn accounts away, or everybody, also those who come with a key"`
 	Broken   []pamProblem              `fact:"broken" doc:"Lines that are no rule"`
 	Access   []accessDenial            `fact:"access_denied" doc:"Accounts of people, and root, that access.conf keeps out of ssh from wherever, where sshd's stack has pam_access"`
 	Limits   probes.Cut[tightLimit]    `fact:"limits" doc:"Limits that leave no room for a login"`
+	Reached  []reachedLimit            `fact:"limits_reached" doc:"Accounts that are at their limit of processes (nproc) or logins (maxlogins)"`
 	Failures probes.Cut[loginFailures] `fact:"locked_out" doc:"Accounts that pam_faillock locks after too many failures; they still get in by key"`
 }
 
@@ -63,13 +68,16 @@ type pamProblem struct {
 type accessDenial struct {
 	Account string `fact:"account,key" doc:"Name of the account"`
 	Where   string `fact:"where" doc:"File and line"`
+	From    string `fact:"from" doc:"An address from which somebody logged in lately, if the account is turned away only from there; empty for wherever"`
 }
 
 type tightLimit struct {
 	Where  string `fact:"where,key" doc:"File and line"`
 	Domain string `fact:"domain" doc:"Whom it is for: a user, @group, or * for everybody but root"`
-	Item   string `fact:"item" doc:"maxlogins, maxsyslogins, nproc, nofile or as"`
-	Value  int    `fact:"value" unit:"count" doc:"The limit"`
+	Item   string `fact:"item" doc:"maxlogins, maxsyslogins, nproc, nofile, as, data, stack, fsize or cpu"`
+	Value  int    `fact:"value" unit:"count" doc:"The limit, as written"`
+	Unit   string `fact:"unit" doc:"What it counts: KiB, min, or nothing"`
+	Locks  bool   `fact:"locks" doc:"It leaves no room for a login at all"`
 }
 
 type loginFailures struct {
@@ -90,7 +98,7 @@ type pamRule struct {
 	optional              bool // a minus sign: it may be missing
 }
 
-func pam(_ context.Context, h host.Host) (pamFacts, error) {
+func pam(ctx context.Context, h host.Host) (pamFacts, error) {
 	f := pamFacts{Services: []string{}}
 	if _, err := h.ReadDir("/etc/pam.d"); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -109,14 +117,16 @@ func pam(_ context.Context, h host.Host) (pamFacts, error) {
 		f.Services = append(f.Services, service)
 		f.missing(h, dirs, service, r.rules)
 		f.denials(service, r.rules)
+		f.permits(service, r.rules)
 		if service == "sshd" {
 			ssh = r.rules
 		}
 	}
 	if len(ssh) > 0 {
-		f.access(h, ssh)
+		f.access(ctx, h, ssh)
+		f.refusals(ctx, h, ssh)
 	}
-	f.tightLimits(h)
+	f.reachedLimits(ctx, h, f.tightLimits(h))
 	f.failures(h, ssh)
 	return f, nil
 }
@@ -269,39 +279,20 @@ func (f *pamFacts) missing(h host.Files, dirs []string, service string, rules []
 	}
 }
 
-// denials finds a pam_deny.so that nothing in front of it can jump over or end the stack before: no sufficient rule, no jump, no
-// action done or die.
+// denials finds a pam_deny.so that no answers of the other modules get past.
 func (f *pamFacts) denials(service string, rules []pamRule) {
 	for _, kind := range []string{"auth", "account", "session"} {
-		for _, r := range rules {
-			if r.kind != kind {
-				continue
-			}
-			if r.module == "pam_deny.so" && (r.control == "required" || r.control == "requisite") {
-				f.Denies = append(f.Denies, pamDenial{service + " " + kind, service, kind, r.where})
-				break
-			}
-			if r.control == "sufficient" || r.control == "binding" || strings.HasPrefix(r.control, "[") && !harmlessControl(r.control) {
-				break
-			}
+		own := ofKind(rules, kind)
+		i := slices.IndexFunc(own, func(r pamRule) bool { return r.module == "pam_deny.so" })
+		if i >= 0 && !canSucceed(own) {
+			f.Denies = append(f.Denies, pamDenial{service + " " + kind, service, kind, own[i].where})
 		}
 	}
-}
-
-// harmlessControl reports whether a bracketed control neither jumps nor ends the stack with success.
-func harmlessControl(control string) bool {
-	for pair := range strings.FieldsSeq(strings.Trim(control, "[]")) {
-		_, action, _ := strings.Cut(pair, "=")
-		if !slices.Contains([]string{"ignore", "bad", "ok", "reset", "die"}, action) {
-			return false
-		}
-	}
-	return true
 }
 
 // access reads access.conf as pam_access(8) does: of a file's lines "+ or - : users : origins" the first that fits decides. Only a line for
 // all origins decides about ssh from wherever.
-func (f *pamFacts) access(h host.Files, ssh []pamRule) {
+func (f *pamFacts) access(ctx context.Context, h host.Host, ssh []pamRule) {
 	i := slices.IndexFunc(ssh, func(r pamRule) bool { return r.module == "pam_access.so" })
 	if i < 0 || ssh[i].kind == "session" {
 		return
@@ -318,18 +309,33 @@ func (f *pamFacts) access(h host.Files, ssh []pamRule) {
 	if errors.Join(err, err2, err3) != nil {
 		return
 	}
+	var logins []sshLogin
+	if accessByAddress.Match(b) {
+		logins, _ = sshLogins(ctx, h)
+	}
 	for _, u := range users {
 		uid, err := strconv.Atoi(u[pwUID])
 		if err != nil || !letsIn(u[pwShell]) || uid != 0 && (uid < 1000 || uid > 60000) || len(f.Access) == maxLogins {
 			continue
 		}
-		if where := accessDenies(file, string(b), u[pwName], groupsOf(u, groups)); where != "" {
-			f.Access = append(f.Access, accessDenial{u[pwName], where})
+		if where := accessDenies(file, string(b), u[pwName], groupsOf(u, groups), netip.Addr{}); where != "" {
+			f.Access = append(f.Access, accessDenial{u[pwName], where, ""})
+			continue
+		}
+		for _, l := range logins[:min(len(logins), 3)] {
+			if where := accessDenies(file, string(b), u[pwName], groupsOf(u, groups), l.from); where != "" && (l.account == u[pwName] || u[pwUID] != "0") {
+				f.Access = append(f.Access, accessDenial{u[pwName], where, l.from.String()})
+				break
+			}
 		}
 	}
 }
 
-func accessDenies(file, text, user string, groups []string) string {
+// accessByAddress is a line that turns away from some places only.
+var accessByAddress = regexp.MustCompile(`(?m)^\s*-\s*:[^:]*:.*\d`)
+
+// accessDenies finds the line that turns an account away: from wherever, or where a client is given from its address.
+func accessDenies(file, text, user string, groups []string, client netip.Addr) string {
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
@@ -349,6 +355,13 @@ func accessDenies(file, text, user string, groups []string) string {
 		})
 		switch {
 		case local:
+		case client.IsValid():
+			if accessFrom(origins, client) {
+				if !deny {
+					return ""
+				}
+				return fmt.Sprintf("%s:%d", file, n)
+			}
 		case !deny:
 			return "" // from somewhere it is let in
 		case slices.Equal(origins, []string{"ALL"}):
@@ -356,6 +369,16 @@ func accessDenies(file, text, user string, groups []string) string {
 		}
 	}
 	return ""
+}
+
+// accessFrom matches a list of origins with an address: itself, 192.0.2., a network, ALL, with what comes after EXCEPT taken away. Names
+// of hosts and domains are not asked for.
+func accessFrom(origins []string, client netip.Addr) bool {
+	if i := slices.Index(origins, "EXCEPT"); i >= 0 {
+		return accessFrom(origins[:i], client) && !accessFrom(origins[i+1:], client)
+	}
+	d := deniedClient{clients: origins}
+	return d.fits(client)
 }
 
 // accessFits matches a list of users, groups in parentheses or plain, and ALL, with what comes after EXCEPT taken away.
@@ -368,9 +391,18 @@ func accessFits(who []string, user string, groups []string) bool {
 	})
 }
 
-// tightLimits finds hard limits below what a login needs: one login, the shell and a program, the files that a shell opens, 10 MiB.
-func (f *pamFacts) tightLimits(h host.Files) {
-	least := map[string]int{"maxlogins": 1, "maxsyslogins": 1, "nproc": 2, "nofile": 10, "as": 10 << 10}
+// leastLimits are what a person's session needs: one login, the shell and some programs, the files that a compiler or a server of one's own opens,
+// 256 MiB of addresses, of which a runtime such as Java or Node takes more before it begins, and files of a GiB. cpu is in minutes and counts
+// for each process by itself.
+var leastLimits = map[string]int{
+	"maxlogins": 1, "maxsyslogins": 1, "nproc": 10, "nofile": 256, "as": 256 << 10, "data": 32 << 10, "stack": 256, "fsize": 1 << 20, "cpu": 5,
+}
+
+// raised are limits of which programs that need more raise the soft one by themselves, or shells do.
+var raised = []string{"nproc", "nofile", "as", "data", "stack"}
+
+// tightLimits finds limits below that, and returns those that are a trouble only where they are reached.
+func (f *pamFacts) tightLimits(h host.Files) (counted []tightLimit) {
 	files, err := limitFiles(h)
 	for _, file := range files {
 		b, readErr := h.ReadFile(file)
@@ -385,18 +417,26 @@ func (f *pamFacts) tightLimits(h host.Files) {
 			n++
 			line, _, _ = strings.Cut(line, "#")
 			w := strings.Fields(line)
-			if len(w) != 4 || w[1] == "soft" && w[2] != "maxlogins" && w[2] != "maxsyslogins" {
+			if len(w) != 4 {
 				continue
 			}
 			value, bad := strconv.Atoi(w[3])
-			if need, ok := least[w[2]]; ok && bad == nil && value >= 0 && value < need {
-				f.Limits.All = append(f.Limits.All, tightLimit{fmt.Sprintf("%s:%d", file, n), w[0], w[2], value})
+			l := tightLimit{Where: fmt.Sprintf("%s:%d", file, n), Domain: w[0], Item: w[2], Value: value, Unit: limitUnits[w[2]]}
+			need, ok := leastLimits[w[2]]
+			switch {
+			case bad != nil || value < 0 || w[1] == "soft" && slices.Contains(raised, w[2]):
+			case ok && value < need:
+				l.Locks = value < lockLimits[w[2]]
+				f.Limits.All = append(f.Limits.All, l)
+			case w[2] == "nproc" || w[2] == "maxlogins":
+				counted = append(counted, l)
 			}
 		}
 	}
 	if err != nil {
 		f.Limits.More, f.Limits.Why = f.Limits.More+1, err.Error()
 	}
+	return counted
 }
 
 // faillock is how pam_faillock is set: its file, then the arguments of its rules.

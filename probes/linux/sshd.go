@@ -66,6 +66,8 @@ type sshdFacts struct {
 	WrappersDeny probes.Opt[string] `fact:"wrappers_deny" doc:"The line of /etc/hosts.deny that turns away everybody who is not in hosts.allow, if the daemon is built with TCP wrappers; absent without such a line; needs root"`
 	WrappersSome bool               `fact:"wrappers_allow_some" doc:"With wrappers_deny: /etc/hosts.allow lets some addresses in"`
 
+	Obstacles []sshObstacle `fact:"obstacles" doc:"Settings that sshd accepts and that cannot work: commands and directories that are not there, methods that nobody can fulfil; at most 10"`
+
 	Users probes.Cut[sshUser] `fact:"users" doc:"Accounts of people, and root: what sshd makes of their logins by key; at most 50. Unreadable where there is no effective configuration"`
 
 	Paths []sshPath `fact:"paths" doc:"Files and directories whose mode and owner decide whether sshd starts and whether keys count"`
@@ -105,14 +107,15 @@ func sshd(ctx context.Context, h host.Host) (sshdFacts, error) {
 	f := sshdFacts{ConfigExists: exists(h, sshdConfig)}
 	_, err = h.Stat("/etc/ssh/sshd_not_to_be_run")
 	f.Disabled = err == nil
-	conf := f.askSshd(ctx, h)
-	f.configuration(conf)
-	if err := f.process(h, conf["pidfile"]); err != nil {
+	if err := f.process(h, "/run/sshd.pid"); err != nil {
 		return sshdFacts{}, err
 	}
+	conf := f.askSshd(ctx, h)
+	f.configuration(conf)
 	f.ports(ctx, h, conf["port"])
 	f.privsepUser(h)
 	f.paths(h, conf)
+	f.obstacles(h, conf)
 	f.users(ctx, h, conf)
 	f.wrappers(h)
 	return f, nil
@@ -149,7 +152,7 @@ func (f *sshdFacts) askSshd(ctx context.Context, h host.Host) map[string][]strin
 		return nil
 	}
 	if out.Exit != 0 {
-		f.refusal(string(out.Stderr), unitMakesDirectory(h))
+		f.refusal(string(out.Stderr), !f.Running && unitMakesDirectory(h))
 		return nil
 	}
 	conf := parseSshdT(string(out.Stdout))
@@ -168,7 +171,8 @@ var sshdLine = regexp.MustCompile(`(/[^\s:]+):? line (\d+): (.+)`)
 
 // refusal reads why sshd -T failed. sshd reads its configuration first, then the host keys, then looks at the privilege-separation
 // directory (main in sshd.c), and stops at the first that fails: what comes later is not known. unitDirectory says that the service
-// manager makes that directory before it starts sshd, and takes it away afterwards, as Debian's does: then nothing is wrong.
+// manager makes that directory before it starts sshd, and takes it away afterwards, as Debian's does: then nothing is wrong. With a daemon that runs it is:
+// each of its children locks itself in there.
 func (f *sshdFacts) refusal(stderr string, unitDirectory bool) {
 	f.Startable = probes.Some(false)
 	var said []string
@@ -251,13 +255,9 @@ func (f *sshdFacts) configuration(conf map[string][]string) {
 	}
 }
 
-// process finds the daemon: by its pid file, and where that is missing or stale among all processes.
-func (f *sshdFacts) process(h host.Files, pidfile []string) error {
-	name := "/run/sshd.pid"
-	if len(pidfile) > 0 {
-		name = pidfile[0]
-	}
-	if pid, err := readInt(h, name); err == nil && isSshd(h, pid) {
+// process finds the daemon: by its usual pid file, and where that is missing or stale among all processes.
+func (f *sshdFacts) process(h host.Files, pidfile string) error {
+	if pid, err := readInt(h, pidfile); err == nil && isSshd(h, pid) {
 		f.Running, f.PID = true, probes.Some(pid)
 		f.startups(h, pid)
 		return nil

@@ -8,10 +8,14 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"net/netip"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/hostmend/hostmend/internal/host"
 	"github.com/hostmend/hostmend/probes"
@@ -30,10 +34,16 @@ type sshUser struct {
 	Refusals  []string        `fact:"keys_refused" doc:"The kinds of the others: ssh-dss, or ssh-rsa of 1024 bits"`
 	Malformed []string        `fact:"malformed" doc:"Lines of these files that hold no key, as FILE:LINE"`
 	Dumped    []string        `fact:"keys_dumped" doc:"Of these files, those that a Redis server wrote as its data: how whoever reaches it without a password lets himself in"`
+	KeysBound []string        `fact:"keys_bound" doc:"What stands before keys and keeps their owner out, as FILE:LINE: only from 10.0.0.0/8, expired, or a command that is not there"`
+	KeysFrom  []string        `fact:"keys_from" doc:"The address lists of keys that are bound to some (from=)"`
+	KeysDead  int             `fact:"keys_dead" unit:"count" doc:"Keys that have expired (expiry-time=) or whose command (command=) does not exist"`
 	Forced    int             `fact:"keys_forced" unit:"count" doc:"Keys that run one command only (command=)"`
 	Files     []string        `fact:"keys_files" doc:"Where sshd looks for its keys"`
 	Unused    []string        `fact:"keys_unused" doc:"~/.ssh/authorized_keys or authorized_keys2, if keys are there and sshd does not look there"`
 	Command   bool            `fact:"keys_command" doc:"An AuthorizedKeysCommand, or a CA for user certificates, may bring keys too"`
+
+	RefusedFrom string `fact:"refused_from" doc:"An address from which somebody has logged in lately, or offered the right key, and from which this account does not get in; empty if there is none, or nothing depends on addresses"`
+	RefusedThen string `fact:"refused_from_by" doc:"With refused_from: the setting, or from= of its keys"`
 
 	Untrusted string `fact:"untrusted" doc:"The file or directory for whose mode or owner sshd does not believe the keys (StrictModes); empty if there is none"`
 	Why       string `fact:"untrusted_why" doc:"With untrusted: what is wrong with it"`
@@ -64,7 +74,12 @@ func (f *sshdFacts) eachUser(ctx context.Context, h host.Host, conf map[string][
 	if err != nil {
 		return err
 	}
-	matches := configMatches(h)
+	matches, shadow, gids := configHas(h, anyBlock), passwords(h), map[string]int{}
+	for _, g := range groups {
+		if n, err := strconv.Atoi(g[2]); err == nil {
+			gids[g[0]] = n
+		}
+	}
 	for _, row := range users {
 		uid, err := strconv.Atoi(row[pwUID])
 		if err != nil || !letsIn(row[pwShell]) || uid != 0 && (uid < 1000 || uid > 60000) {
@@ -76,18 +91,84 @@ func (f *sshdFacts) eachUser(ctx context.Context, h host.Host, conf map[string][
 		}
 		own := conf
 		if matches && len(f.Users.All) < maxMatched {
-			own = f.matched(ctx, h, conf, row[pwName])
+			own = f.matched(ctx, h, conf, row[pwName], "10.0.0.1")
 		}
-		u := sshUser{Name: row[pwName], UID: uid, Refused: refusedBy(own, row, groupsOf(row, groups))}
+		u := sshUser{Name: row[pwName], UID: uid, Refused: refusedBy(own, row, groupsOf(row, groups), netip.Addr{})}
 		u.methods(own)
 		u.keys(h, own, row, groups)
+		if u.Untrusted == "" && !u.Command {
+			u.closed(h, row, groupsOf(row, groups), gids)
+		}
 		f.Users.All = append(f.Users.All, u)
+		a := sshAccount{row: row}
+		a.keys, _ = u.Keys.Get()
+		if secret, ok := shadow[row[pwName]]; ok {
+			a.password = passwordState(secret)
+		}
+		f.accountObstacles(h, own, a)
+		f.locked(h, own, a, shadow[row[pwName]])
 	}
+	f.byAddress(ctx, h, conf, users, groups)
 	return nil
 }
 
-// configMatches reports whether a Match block is in the configuration: then each account may have another one.
-func configMatches(h host.Files) bool {
+// byAddress tries the accounts from where people come, if the answer depends on that.
+func (f *sshdFacts) byAddress(ctx context.Context, h host.Host, conf map[string][]string, users, groups [][]string) {
+	blocks := configHas(h, addressBlock)
+	listed := slices.ContainsFunc([]string{"allowusers", "denyusers"}, func(key string) bool { return strings.Contains(strings.Join(conf[key], " "), "@") })
+	asked := 0
+	for i := range f.Users.All {
+		u := &f.Users.All[i]
+		if keys, _ := u.Keys.Get(); keys == 0 || u.Refused != "" {
+			continue
+		}
+		if len(u.KeysFrom) > 0 && len(u.KeysBound) == u.keyCount() {
+			u.RefusedFrom, u.RefusedThen = refusedKey(ctx, h, u.Name)
+		}
+		row := users[slices.IndexFunc(users, func(r []string) bool { return r[pwName] == u.Name })]
+		if !blocks && !listed || u.RefusedFrom != "" {
+			continue
+		}
+		logins, _ := sshLogins(ctx, h)
+		for _, l := range logins[:min(len(logins), 2)] {
+			own := conf
+			if asked++; blocks && asked <= maxMatched {
+				own = f.matched(ctx, h, conf, u.Name, l.from.String())
+			}
+			if by := refusedBy(own, row, groupsOf(row, groups), l.from); by != "" && by != "PermitRootLogin" {
+				u.RefusedFrom, u.RefusedThen = l.from.String(), by
+				break
+			}
+		}
+	}
+}
+
+func (u *sshUser) keyCount() int {
+	n, _ := u.Keys.Get()
+	return n
+}
+
+// correctKey is what sshd logs of a key that is right and whose from= does not fit (auth_authorise_keyopts of OpenSSH's auth.c).
+var correctKey = regexp.MustCompile(`Authentication tried for (\S+) with correct key but not from a permitted host \(host=[^,]*, ip=([^,)]+)`)
+
+func refusedKey(ctx context.Context, h host.Host, user string) (from, by string) {
+	lines, _ := sshLog(ctx, h)
+	for _, line := range slices.Backward(lines) {
+		m := correctKey.FindStringSubmatch(line)
+		if at, ok := lineTime(line, h.Now()); m != nil && m[1] == user && ok && h.Now().Sub(at) < 24*time.Hour {
+			return m[2], "from="
+		}
+	}
+	return "", ""
+}
+
+var (
+	anyBlock     = regexp.MustCompile(`(?im)^\s*match\s`)
+	addressBlock = regexp.MustCompile(`(?im)^\s*match\s.*\b(?:address|host)\b`)
+)
+
+// configHas looks for a Match block: with one each account, or client, may have a configuration of its own.
+func configHas(h host.Files, block *regexp.Regexp) bool {
 	files := []string{sshdConfig}
 	if entries, err := h.ReadDir("/etc/ssh/sshd_config.d"); err == nil {
 		for _, e := range entries {
@@ -96,15 +177,13 @@ func configMatches(h host.Files) bool {
 	}
 	return slices.ContainsFunc(files, func(name string) bool {
 		b, err := h.ReadFile(name)
-		return err == nil && slices.ContainsFunc(strings.Split(strings.ToLower(string(b)), "\n"), func(line string) bool {
-			return strings.HasPrefix(strings.TrimSpace(line), "match")
-		})
+		return err == nil && block.Match(b)
 	})
 }
 
-// matched asks for the configuration of one account that comes from a private address.
-func (f *sshdFacts) matched(ctx context.Context, h host.Host, conf map[string][]string, user string) map[string][]string {
-	out, err := h.Run(ctx, "sshd", "-T", "-C", "user="+user+",host=client.invalid,addr=10.0.0.1")
+// matched asks for the configuration of one account that comes from an address.
+func (f *sshdFacts) matched(ctx context.Context, h host.Host, conf map[string][]string, user, addr string) map[string][]string {
+	out, err := h.Run(ctx, "sshd", "-T", "-C", "user="+user+",host=client.invalid,addr="+addr)
 	if err != nil || out.Exit != 0 {
 		return conf
 	}
@@ -132,11 +211,14 @@ func groupsOf(user []string, groups [][]string) []string {
 }
 
 // refusedBy applies allowed_user of OpenSSH's auth.c: DenyUsers, AllowUsers, DenyGroups, AllowGroups, in this order. A pattern USER@HOST
-// fits some addresses: for AllowUsers it counts as fitting, for DenyUsers as not.
-func refusedBy(conf map[string][]string, user, groups []string) string {
+// fits some addresses: where none is given it counts for AllowUsers as fitting, for DenyUsers as not.
+func refusedBy(conf map[string][]string, user, groups []string, client netip.Addr) string {
 	words := func(key string) []string { return strings.Fields(strings.Join(conf[key], " ")) }
 	userFits := func(pattern string, anywhere bool) bool {
 		name, from, limited := strings.Cut(pattern, "@")
+		if client.IsValid() && limited && !strings.ContainsFunc(from, unicode.IsLetter) { // a name may be the client's, for all that is known here
+			anywhere = glob(from, client.String()) || inNetwork(client, from) == yes
+		}
 		return glob(name, user[pwName]) && (!limited || from == "*" || anywhere)
 	}
 	listed := func(key string, anywhere bool) bool {
@@ -202,7 +284,7 @@ func (u *sshUser) methods(conf map[string][]string) {
 }
 
 // keys looks into the files where sshd looks for an account's keys.
-func (u *sshUser) keys(h host.Files, conf map[string][]string, user []string, groups [][]string) {
+func (u *sshUser) keys(h host.Host, conf map[string][]string, user []string, groups [][]string) {
 	strict := !slices.Equal(conf["strictmodes"], []string{"no"})
 	home := user[pwHome]
 	replace := strings.NewReplacer("%%", "%", "%h", home, "%u", user[pwName], "%U", user[pwUID])
@@ -241,6 +323,7 @@ func (u *sshUser) keys(h host.Files, conf map[string][]string, user []string, gr
 		u.Keys, u.Usable = probes.Unread[int](unread), probes.Unread[int](unread)
 	}
 	u.Refusals, u.Malformed, u.Forced = counted.refused, counted.malformed, counted.forced
+	u.restricted(h, counted.options)
 	for _, name := range []string{"authorized_keys", "authorized_keys2"} {
 		file := path.Clean(home + "/.ssh/" + name)
 		if slices.Contains(u.Files, file) {
@@ -251,6 +334,16 @@ func (u *sshUser) keys(h host.Files, conf map[string][]string, user []string, gr
 			if other.read(file, string(b)); other.keys > 0 {
 				u.Unused = append(u.Unused, file)
 			}
+		}
+	}
+}
+
+// closed finds a file of keys that sshd, which reads it with the account's rights, may not read.
+func (u *sshUser) closed(h host.Files, user, groups []string, gids map[string]int) {
+	for _, file := range u.Files {
+		if at := unreadableTo(h, file, user, groups, gids); at != "" {
+			u.Untrusted, u.Why = at, "the account itself may not read it, and sshd reads it with the account's rights"
+			return
 		}
 	}
 }
@@ -309,6 +402,7 @@ type keyCount struct {
 	rsaBits      int // the least that an RSA key must have
 	keys, usable int
 	forced       int
+	options      []keyOptions
 	refused      []string
 	malformed    []string
 }
@@ -344,6 +438,9 @@ func (c *keyCount) read(file, text string) {
 		if strings.Contains(options, "command=") {
 			c.forced++
 		}
+		o := parseKeyOptions(options)
+		o.where = fmt.Sprintf("%s:%d", file, n)
+		c.options = append(c.options, o)
 		if said := c.refuses(kind, blob); said == "" {
 			c.usable++
 		} else if !slices.Contains(c.refused, said) {

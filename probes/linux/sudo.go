@@ -30,11 +30,18 @@ type sudoFacts struct {
 	Setuid   bool                    `fact:"setuid" doc:"The program belongs to root and is set-uid, without which it can do nothing"`
 	Rules    int                     `fact:"rules" unit:"count" doc:"Lines that are rules, aliases or defaults"`
 	Problems probes.Cut[sudoersLine] `fact:"problems" doc:"Lines that sudo does not accept"`
+	Unused   []unusedRule            `fact:"unused" doc:"Rules that sudo does not read or that come to nothing, and defaults that keep people out"`
 }
 
 type sudoersLine struct {
 	Where   string `fact:"where,key" doc:"File and line"`
 	File    string `fact:"file" doc:"The file"`
+	Problem string `fact:"problem" doc:"What is wrong with it"`
+}
+
+type unusedRule struct {
+	Where   string `fact:"where,key" doc:"File, or file and line"`
+	Kind    string `fact:"kind" doc:"name: sudo passes over files of that name; include: nothing includes the directory; overridden: a later rule takes it back; requiretty; secure_path"`
 	Problem string `fact:"problem" doc:"What is wrong with it"`
 }
 
@@ -54,21 +61,93 @@ func sudo(ctx context.Context, h host.Host) (sudoFacts, error) {
 		return f, err
 	}
 	for _, e := range entries { // sudo passes over names with a dot or a tilde at the end
-		if !strings.Contains(e.Name, ".") && !strings.HasSuffix(e.Name, "~") && !e.Type.IsDir() {
+		switch {
+		case e.Type.IsDir():
+		case !strings.Contains(e.Name, ".") && !strings.HasSuffix(e.Name, "~"):
 			files = append(files, "/etc/sudoers.d/"+e.Name)
+		case !leftOver.MatchString(e.Name) && holdsRule(h, "/etc/sudoers.d/"+e.Name):
+			f.Unused = append(f.Unused, unusedRule{"/etc/sudoers.d/" + e.Name, "name", "sudo passes over files whose names have a dot"})
 		}
 	}
+	var all []sudoersText
 	for _, file := range files {
 		b, err := h.ReadFile(file)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
 		f.lint(file, string(b))
+		all = append(all, sudoersText{file, string(b)})
 	}
+	f.useless(all)
 	if len(f.Problems.All) > 0 {
 		f.ask(ctx, h)
 	}
 	return f, nil
+}
+
+// leftOver are the names that package managers and editors give to what they set aside, beside README.
+var leftOver = regexp.MustCompile(`(?i)~$|\.(?:rpm\w+|dpkg-\w+|ucf-\w+|bak|old|orig|save|swp|tmp|disabled|off|example|sample|md|txt|\d+)$|^\.`)
+
+func holdsRule(h host.Files, file string) bool {
+	b, err := h.ReadFile(file)
+	return err == nil && slices.ContainsFunc(strings.Split(string(b), "\n"), func(line string) bool {
+		line = strings.TrimSpace(line)
+		return line != "" && line[0] != '#' && line[0] != '@' && strings.Contains(line, "=") && sudoersProblem(line) == ""
+	})
+}
+
+type sudoersText struct{ file, text string }
+
+var (
+	includesDir = regexp.MustCompile(`(?m)^\s*[#@]include(?:dir)?\s+\S*sudoers\.d`)
+	ruleOf      = regexp.MustCompile(`^(\S+)\s+\S+\s*=\s*(?:\([^)]*\)\s*)?(?:[A-Z_]+:\s*)*(.+)$`)
+	securePath  = regexp.MustCompile(`^Defaults\s+(?:.*,\s*)?secure_path\s*=\s*"?([^"]+)"?`)
+)
+
+// useless looks at what the rules come to. Of those for one subject sudo takes the last that fits.
+func (f *sudoFacts) useless(all []sudoersText) {
+	if len(all) > 1 && all[0].text != "" && !includesDir.MatchString(all[0].text) {
+		for _, t := range all[1:] {
+			if slices.ContainsFunc(strings.Split(t.text, "\n"), func(line string) bool { return ruleOf.MatchString(line) }) {
+				f.Unused = append(f.Unused, unusedRule{t.file, "include", "/etc/sudoers has no line @includedir /etc/sudoers.d"})
+			}
+		}
+		all = all[:1]
+	}
+	given := map[string]bool{}
+	tty := unusedRule{}
+	for _, t := range all {
+		n := 0
+		for line := range strings.Lines(t.text) {
+			n++
+			line, where := strings.TrimSpace(line), fmt.Sprintf("%s:%d", t.file, n)
+			rule := ruleOf.FindStringSubmatch(line)
+			path := securePath.FindStringSubmatch(line)
+			switch {
+			case strings.HasPrefix(line, "#"):
+			case path != nil:
+				dirs := strings.Split(path[1], ":")
+				if !slices.Contains(dirs, "/usr/bin") && !slices.Contains(dirs, "/bin") {
+					f.Unused = append(f.Unused, unusedRule{where, "secure_path", "secure_path leaves out /usr/bin, so that sudo finds no command by its name"})
+				}
+			case strings.HasPrefix(line, "Defaults"):
+				if words := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' }); slices.Contains(words, "requiretty") && words[0] == "Defaults" {
+					tty = unusedRule{where, "requiretty", "sudo refuses whoever has no terminal: scripts, ssh HOST sudo …, deployments"}
+				} else if slices.Contains(words, "!requiretty") && words[0] == "Defaults" {
+					tty = unusedRule{}
+				}
+			case rule != nil && strings.TrimSpace(rule[2]) == "!ALL":
+				if given[rule[1]] {
+					f.Unused = append(f.Unused, unusedRule{where, "overridden", "it takes back what rules before it give to " + rule[1]})
+				}
+			case rule != nil:
+				given[rule[1]] = true
+			}
+		}
+	}
+	if tty.Where != "" {
+		f.Unused = append(f.Unused, tty)
+	}
 }
 
 func (f *sudoFacts) lint(file, text string) {

@@ -120,6 +120,9 @@ func systemFiles(ctx context.Context, h host.Host) (systemFilesFacts, error) {
 			}
 		}
 	}
+	if i := slices.IndexFunc(list, func(k keyFile) bool { return k.path == "/etc/sudoers" }); isThere(h, "/usr/bin/sudo") {
+		list[i].required = true
+	}
 	for _, k := range list {
 		if err := ctx.Err(); err != nil {
 			return f, err
@@ -143,6 +146,9 @@ func (k *keyFile) look(h host.Files, f *systemFilesFacts) (fileFacts, bool) {
 	facts := fileFacts{Path: k.path, Required: k.required}
 	if k.required {
 		facts.NeededBy = "every login"
+		if k.path == "/etc/sudoers" {
+			facts.NeededBy = "sudo"
+		}
 	}
 	fi, err := h.Stat(k.path)
 	if errors.Is(err, fs.ErrNotExist) {
