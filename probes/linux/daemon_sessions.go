@@ -93,7 +93,7 @@ func readSessions(h host.Files, pids []int) map[int]*session {
 		if err != nil {
 			continue
 		}
-		m := postgresTitle.FindStringSubmatch(strings.TrimRight(strings.ReplaceAll(string(b), "\x00", " "), " "))
+		m := postgresTitle.FindStringSubmatch(strings.TrimSpace(strings.ReplaceAll(string(b), "\x00", " ")))
 		if m == nil {
 			continue
 		}

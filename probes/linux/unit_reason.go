@@ -62,13 +62,13 @@ var signs = []sign{
 	{"access-refused", regexp.MustCompile(`(?i)password authentication failed|no pg_hba\.conf entry|access denied for user|NOAUTH |WRONGPASS |authentication failed|invalid password`)},
 	{"name-unresolved", regexp.MustCompile(`(?i)name or service not known|temporary failure in name resolution|no address associated with hostname|no such host|could not resolve host|getaddrinfo|EAI_AGAIN|ENOTFOUND|UnknownHostException|host not found in upstream`)},
 	{"limit-reached", regexp.MustCompile(`(?i)too many open files|EMFILE|cannot allocate memory|ENOMEM|std::bad_alloc|OutOfMemoryError|MemoryError|out of memory|max virtual memory areas|can't start new thread|unable to create (?:native )?thread|pthread_create|resource temporarily unavailable|fork: retry`)},
-	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|EPERM\b|operation not permitted|AccessDeniedException: /|address family not supported`)},
+	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|EPERM\b|has (?:invalid|group or world) (?:permissions|access)|has wrong ownership|operation not permitted|AccessDeniedException: /|address family not supported`)},
 	{"file-missing", regexp.MustCompile(`(?i)no such file or directory|ENOENT|FileNotFound|file not found|cannot find file|(?:^|[\s"'])/\S+ does not exist|\b(?:file|directory) [^:]{1,80} does not exist|command not found|^\S+: (?:line )?\d+: .*: not found`)},
 	{"dependency-refused", regexp.MustCompile(`(?i)connection refused|ECONNREFUSED|could not connect to|can't connect to|connection timed out|ETIMEDOUT|no route to host|network is unreachable|EHOSTUNREACH|ENETUNREACH`)},
 }
 
 // harmless are lines that look like a sign and are none: what a program goes on without, cleans up on its way out, or is refused by a server.
-var harmless = regexp.MustCompile(`(?i)using (?:the )?defaults?|ignor(?:ed|ing)|skipp(?:ed|ing)|continuing|\boptional|\bunlink|\bremov(?:e|ing)|` +
+var harmless = regexp.MustCompile(`(?i)can't open PID file|using (?:the )?defaults?|ignor(?:ed|ing)|skipp(?:ed|ing)|continuing|\boptional|\bunlink|\bremov(?:e|ing)|` +
 	`permission denied (?:for (?:table|relation|schema|database|sequence|function|view|column|language)|\((?:publickey|password)|, please)|\b(?:HTTP|status)\S*[ :=]+40[134]\b`)
 
 // ofManager is how many of the signs are the linker's and the service manager's own words, which are surer than a program's.

@@ -23,12 +23,6 @@ func (u *unitFacts) investigate(ctx context.Context, h host.Host) {
 	one := func(key string) string { return strings.Join(p[key], " ") }
 	log := u.lastLog(ctx, h, one("InvocationID"))
 	u.Log = lastWords(u.Name, log)
-	if !spoke(u.Name, u.Log) && !u.again() {
-		if own := ownLog(h, u.Name, u.Since); own != "" {
-			log += "\n" + own
-			u.Log = lastWords(u.Name, own)
-		}
-	}
 	if u.again() { // what systemd knew of the run before is in the log only
 		u.Signal, u.Reason = lastSignal(log), lastResult(log)
 	}
@@ -36,6 +30,12 @@ func (u *unitFacts) investigate(ctx context.Context, h host.Host) {
 		u.Reason = "killed"
 	}
 	u.explain(log)
+	if (u.Sign == "" || !spoke(u.Name, u.Log)) && !u.again() && u.Signal == "" {
+		if own := ownLog(h, u.Name, u.Since); own != "" {
+			u.Log = lastWords(u.Name, own)
+			u.explain(own)
+		}
+	}
 	program := programOf(p["ExecStart"])
 	switch {
 	case u.Load == "bad-setting" || u.Load == "error":

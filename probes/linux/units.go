@@ -115,7 +115,11 @@ func units(ctx context.Context, h host.Host) (unitsFacts, error) {
 			u.Halted = halted(h, p)
 		}
 		u.Ailing = u.Running && slices.ContainsFunc(web.Failing, func(a failingApp) bool { return a.servedBy(u.Name) })
-		u.NeededBy = needs[u.Name]
+		if by := needs[u.Name]; u.Running && by != "" { // it runs, and is not where nginx looks for it
+			u.Ailing, u.Reason, u.Sign = true, "dependency-refused", "connections are refused to "+by
+		} else {
+			u.NeededBy = by
+		}
 		u.Unmet = u.Active == "inactive" && p["ConditionResult"] == "no" && u.NeededBy != ""
 		if u.NeededBy == "" && u.Active == "inactive" && (u.Stopped || u.Load == "masked") {
 			u.NeededBy = requiredBy(ctx, h, u.Name)
@@ -253,8 +257,10 @@ func (f *unitsFacts) readLogs(ctx context.Context, h host.Host, failing []failin
 	for _, failed := range []bool{true, false} {
 		for i := range f.List.All {
 			u := &f.List.All[i]
-			if i := slices.IndexFunc(failing, func(a failingApp) bool { return a.servedBy(u.Name) }); u.Ailing && !u.troubled() && i >= 0 && !failed {
-				u.Reason, u.Sign = failing[i].Reason, failing[i].Says
+			if i := slices.IndexFunc(failing, func(a failingApp) bool { return a.servedBy(u.Name) }); u.Ailing && !u.troubled() && !failed {
+				if i >= 0 {
+					u.Reason, u.Sign = failing[i].Reason, failing[i].Says
+				}
 				u.lookAtSandbox(ctx, h)
 			}
 			if left == 0 || !u.troubled() || (u.Active == "failed") != failed {
