@@ -21,11 +21,11 @@ var Firewall = probes.Define(probes.Probe[host.Host]{
 	Doc: `Firewall rules, evaluated for listening ports
 
 Walks the first packet of a new connection (or a datagram) to every listening port through the rules of nftables and both kinds of iptables,
-from the ingress hook to the input hook, as the kernel would: sets, maps, jumps, marks, translation and policies. Nothing is sent. It asks for
+from the ingress hook to the input hook, as the kernel would: sets, maps, jumps, marks, translation and policies; then the answer out and a further packet in. Nothing is sent. It asks for
 a client on the Internet; if that one is blocked, also for clients of private networks, of the host's own networks and of up to 64 addresses
 that rules name, on every interface that leads out. Costs a run of nft (5 ms), and of iptables-save and ipset where rules need them. Ports that only
 loopback can reach are left out. The other way, it walks root's questions to the name servers, and what a host asks for besides, through the
-output and postrouting hooks, and the answer back in; and what containers on a bridge ask of others through the forward hook. It does not see eBPF and tc filters, ipsets of other than addresses, or the cloud's security group.`,
+output and postrouting hooks, and the answer back in; and what containers on a bridge ask of others through the forward hook. The host's own connections over loopback are walked as well. It does not see eBPF and tc filters, ipsets of other than addresses, or the cloud's security group.`,
 	Needs: probes.Root,
 	Every: time.Minute,
 }, firewall)
@@ -37,6 +37,7 @@ type firewallFacts struct {
 	Listeners  probes.Cut[firewallVerdict] `fact:"listeners" doc:"Listening ports of addresses that others can reach"`
 	BothKinds  bool                        `fact:"iptables_both" doc:"Rules stand in the kernel's old tables (iptables-legacy) and in those that iptables makes in nftables, so that each tool shows a part of them"`
 	Bridges    []bridgeVerdict             `fact:"bridges" doc:"Bridges with an IPv4 network and something on it, such as containers: may those reach others?"`
+	Local      probes.Cut[localVerdict]    `fact:"local" doc:"TCP ports, as this host's own programs reach them over loopback by IPv4"`
 	Outgoing   []outgoingVerdict           `fact:"outgoing" doc:"What this host asks of others: its name servers, the cloud's metadata, and a time and a web server on the Internet"`
 }
 
@@ -47,6 +48,7 @@ type outgoingVerdict struct {
 	Verdict string             `fact:"verdict" doc:"What becomes of root's packet: pass, drop, reject or unknown"`
 	Answer  string             `fact:"answer" doc:"What becomes of the answer: pass, drop, reject or unknown"`
 	Blocked probes.Opt[bool]   `fact:"blocked" doc:"The question or its answer is stopped"`
+	Others  probes.Opt[bool]   `fact:"blocked_for_others" doc:"Root's question and the answer pass, and that of an ordinary account is stopped; absent if both fare alike"`
 	Rule    probes.Opt[string] `fact:"rule" doc:"The rule that stops it, or policy; absent if none does"`
 	Chain   probes.Opt[string] `fact:"chain" doc:"The chain of that rule: family, table and name"`
 	MovedTo probes.Opt[string] `fact:"moved_to" doc:"Where a rule sends it instead: 127.0.0.1:1053; absent if it goes where it is sent"`
@@ -105,6 +107,7 @@ func firewall(ctx context.Context, h host.Host) (firewallFacts, error) {
 		}
 		f.Listeners.All = append(f.Listeners.All, judgeSocket(rules, ways, s, served, &fuel))
 	}
+	f.Local = judgeLocal(rules, served, &fuel)
 	return f, nil
 }
 
@@ -236,7 +239,7 @@ func judgeSocket(rules *ruleset, ways []wayIn, l listener, served []listener, fu
 	v6 := l.at.Addr().Is6()
 	to := waysTo(ways, l.at.Addr())
 	ask := func(w wayIn, src netip.Addr) fate {
-		return rules.follow(packet{
+		return rules.comeIn(packet{
 			v6: v6, udp: l.udp, src: src, dst: w.addr.Addr(), iif: w.iif, markKnown: true,
 			sport: 50007, dport: int(l.at.Port()), // a port out of every system's ephemeral range
 		}, fuel)

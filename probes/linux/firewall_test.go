@@ -70,6 +70,14 @@ func TestFirewall(t *testing.T) {
 		want        map[string]string
 	}{
 		{"nothing installed", "", map[string]string{"(reason)": "no firewall tool is installed"}},
+		{
+			"what loopback and ordinary accounts may", "-- $ iptables-nft-save --\n*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 631 -j DROP\n" +
+				"-A OUTPUT -d 100.100.100.200/32 -m owner ! --uid-owner 0 -j REJECT\nCOMMIT\n-- $ ip6tables-nft-save --\n-- route-to 100.100.100.200 --\n" + `{"dst":"100.100.100.200/32","prefsrc":"10.0.0.5","gw":"10.0.0.1","link":2,"table":254,"type":"unicast"}` + "\n",
+			map[string]string{
+				"local[tcp/127.0.0.1:631].blocked": "true", "local[tcp/127.0.0.1:631].loopback": "true", "local[tcp/0.0.0.0:22].blocked": "false",
+				"outgoing[tcp/100.100.100.200:80].blocked": "false", "outgoing[tcp/100.100.100.200:80].blocked_for_others": "true",
+			},
+		},
 		{"no rules", nftDumpOf(), map[string]string{
 			"front_end": `"none"`, "rules": "0",
 			"listeners[tcp/0.0.0.0:22].verdict": `"pass"`, "listeners[tcp/[::]:80].verdict": `"pass"`,

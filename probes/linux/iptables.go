@@ -246,7 +246,7 @@ func iptablesTest(o *option) func(*packet) tri {
 			return truth(p.leaves() && p.oif == o.arg(0))
 		}
 	case "--uid-owner", "--gid-owner":
-		return func(p *packet) tri { return truth(p.ours() && (o.arg(0) == "0" || o.arg(0) == "root")) }
+		return func(p *packet) tri { return ownedBy(p, o.arg(0)) }
 	case "-p":
 		return func(p *packet) tri {
 			return truth(o.arg(0) == p.proto() || o.arg(0) == "all" || o.arg(0) == map[string]string{"tcp": "6", "udp": "17"}[p.proto()])
@@ -260,10 +260,10 @@ func iptablesTest(o *option) func(*packet) tri {
 	case "--ports":
 		return func(p *packet) tri { return max(amongPorts(p.dport, o.arg(0)), amongPorts(p.sport, o.arg(0))) }
 	case "--syn":
-		return func(p *packet) tri { return truth(!p.answer) }
+		return func(p *packet) tri { return truth(!p.answer && !p.later) }
 	case "--tcp-flags":
 		return func(p *packet) tri {
-			if p.answer {
+			if p.answer || p.later {
 				return maybe
 			}
 			looked := slices.Contains(strings.Split(o.arg(0), ","), "SYN") || o.arg(0) == "ALL"
@@ -313,6 +313,29 @@ func iptablesTest(o *option) func(*packet) tri {
 	return fixed(maybe) // geoip, string, u32, bpf, time, length, statistic, …
 }
 
+// ownedBy compares the account that sends with a rule's: a name, a number or a range. The numbers behind names other than root's are not looked up.
+func ownedBy(p *packet, who string) tri {
+	if !p.ours() {
+		return no
+	}
+	if who == "root" {
+		return truth(p.uid == 0)
+	}
+	low, high, isRange := strings.Cut(who, "-")
+	if !isRange {
+		high = low
+	}
+	from, err1 := strconv.Atoi(low)
+	to, err2 := strconv.Atoi(high)
+	if err1 != nil || err2 != nil {
+		if p.uid == 0 {
+			return no
+		}
+		return maybe
+	}
+	return truth(from <= p.uid && p.uid <= to)
+}
+
 // addressType compares the types that a rule lists with that of an address, which is this host's or another's.
 func addressType(list string, local bool) tri {
 	kind := map[bool]string{true: "LOCAL", false: "UNICAST"}[local]
@@ -359,7 +382,7 @@ func portNumber(s string, open int) (int, error) {
 
 func inState(p *packet, list string) tri {
 	state := "NEW"
-	if p.answer {
+	if p.answer || p.later {
 		state = "ESTABLISHED"
 	}
 	if p.untracked {

@@ -487,8 +487,11 @@ func (p *packet) field(protocol, field string) (operand, tri) {
 	case "sport":
 		return numberOperand(p.sport), yes
 	case "flags":
-		if p.answer {
+		switch {
+		case p.answer:
 			return operand{names: []string{"syn", "ack"}}, yes
+		case p.later:
+			return operand{names: []string{"ack"}}, yes
 		}
 		return operand{names: []string{"syn"}}, yes
 	default:
@@ -506,6 +509,9 @@ func (p *packet) meta(key string) (operand, tri) {
 	case "skuid", "skgid": // an arriving packet has no socket yet
 		if !p.ours() {
 			return operand{}, no
+		}
+		if p.uid != 0 {
+			return numberOperand(p.uid), yes
 		}
 		return numberOperand(0, "root"), yes
 	case "l4proto":
@@ -541,7 +547,7 @@ func (p *packet) conntrack(key string) (operand, tri) {
 		if p.untracked {
 			return operand{names: []string{"untracked"}}, yes
 		}
-		if p.answer {
+		if p.answer || p.later {
 			return operand{names: []string{"established"}}, yes
 		}
 		return operand{names: []string{"new"}}, yes

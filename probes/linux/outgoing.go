@@ -118,6 +118,12 @@ func judgeFlow(rules *ruleset, f question, src netip.Addr, oif string, served []
 		stopped = rules.follow(back, fuel)
 		v.Answer = stopped.verdict
 	}
+	if stopped.verdict == "pass" {
+		out.uid = anybody
+		if others := rules.follow(out, fuel); others.verdict == "drop" || others.verdict == "reject" {
+			v.Others, v.Rule, v.Chain = probes.Some(true), probes.Some(others.rule), probes.Some(others.chain)
+		}
+	}
 	switch stopped.verdict {
 	case "pass":
 		v.Blocked = probes.Some(false)
@@ -128,6 +134,9 @@ func judgeFlow(rules *ruleset, f question, src netip.Addr, oif string, served []
 	}
 	return v
 }
+
+// anybody is the number of an account that rules have no reason to name.
+const anybody = 64999
 
 // noWay tells that the kernel knows no way to an address, or one that discards: ip-route(8) has the errors of each type.
 func noWay(err error) bool {

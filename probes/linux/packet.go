@@ -33,7 +33,9 @@ type packet struct {
 	sport, dport int
 	iif          string // the interface that it arrives by; empty for one that this host sends
 	oif          string // the interface that it leaves by; empty for one that is for this host
-	answer       bool   // it arrives as the answer to one that was sent
+	answer       bool   // it is the answer to one that went the other way
+	later        bool   // it belongs to a connection that was answered
+	uid          int    // who sends it, of those that this host sends
 
 	mark      uint32
 	markKnown bool
@@ -100,7 +102,7 @@ type chain struct {
 }
 
 func (c *chain) sees(p *packet) bool {
-	if c.nat && p.answer {
+	if c.nat && (p.answer || p.later) {
 		return false
 	}
 	switch c.family {
