@@ -30,3 +30,12 @@ func TestUnanswered(t *testing.T) {
 		t.Errorf("%v from one sample", f.Peers)
 	}
 }
+
+func TestUnansweredBySockets(t *testing.T) {
+	const before, after = "at: 2026-01-01T00:00:00Z\n-- tcp @0s --\n", "-- tcp @1s --\n"
+	const waits = `{"state":2,"local":"10.0.0.5:40000","remote":"10.0.0.7:3306","ino":7}` + "\n"
+	const passes = `{"state":2,"local":"10.0.0.5:40001","remote":"10.0.0.8:443","ino":8}` + "\n"
+	wantFacts(t, Unanswered, observe(t, Unanswered, before+waits+passes+after+waits), map[string]string{
+		"peers[10.0.0.7:3306].waiting": "1", "peers[10.0.0.8:443]": "none",
+	})
+}

@@ -29,7 +29,7 @@ Reads the files by which programs are told to use a proxy: /etc/environment, /et
 under /home, systemd's DefaultEnvironment= and the units under /etc/systemd/system, docker's daemon.json, and what wget, curl, git and pip
 read; package_mirror has those of apt and yum. In a shell's file only a line that is not indented counts: others stand in a function or behind a condition. Each proxy is looked up by /etc/hosts and the
 name servers and, if it has a port, tried by one TCP connection; nothing is asked of it. Costs 1 ms where no proxy is set, and up to 2 s of waiting where one is dead. Proxies by
-automatic configuration (PAC), and those of a running program's own environment, are not seen.`,
+automatic configuration (PAC), those of a running program's own environment, and what a unit sets by Environment=, which is redacted before a probe reads it, are not seen.`,
 	Needs:   probes.Network,
 	Every:   5 * time.Minute,
 	Timeout: 4 * time.Second,
