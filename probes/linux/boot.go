@@ -1,11 +1,15 @@
 package linux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,17 +37,21 @@ type bootFacts struct {
 }
 
 type bootEntry struct {
-	Entry   string   `fact:"entry,key" doc:"The configuration file and the line of the entry's kernel: \"/boot/grub/grub.cfg:98\""`
-	Kernel  string   `fact:"kernel" doc:"The kernel's file, as written"`
-	Missing []string `fact:"missing" doc:"Its kernel or initial RAM disks that do not exist"`
-	Empty   []string `fact:"empty" doc:"Those that are there with no content, as a full disk leaves them"`
+	Entry   string           `fact:"entry,key" doc:"The configuration file and the line of the entry's kernel: \"/boot/grub/grub.cfg:98\""`
+	Kernel  string           `fact:"kernel" doc:"The kernel's file, as written"`
+	Default probes.Opt[bool] `fact:"default" doc:"The next boot takes this entry, if nobody chooses another: by GRUB's next_entry or saved_entry, else the first, which is the newest of those under /boot/loader; absent of all where the choice is by the number of a later one, or names none"`
+	Missing []string         `fact:"missing" doc:"Its kernel or initial RAM disks that do not exist"`
+	Empty   []string         `fact:"empty" doc:"Those that are there with no content, as a full disk leaves them"`
+
+	names []string // by which the choice may name it: title, id, or the file's name
 }
 
 func boot(_ context.Context, h host.Host) (bootFacts, error) {
 	var f bootFacts
+	var text []byte
 	var err error
 	for _, file := range []string{"/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"} {
-		text, err := h.ReadFile(file)
+		text, err = h.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -65,6 +73,8 @@ func boot(_ context.Context, h host.Host) (bootFacts, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return f, fmt.Errorf("listing %s: %w", loaderEntries, err)
 	}
+	// GRUB lists them by version, the newest first (blscfg.c of the Red Hat family): a rescue entry has version 0.
+	slices.SortFunc(dir, func(a, b host.DirEntry) int { return compareVersions(b.Name, a.Name) })
 	for _, e := range dir {
 		if path.Ext(e.Name) != ".conf" {
 			continue
@@ -75,6 +85,9 @@ func boot(_ context.Context, h host.Host) (bootFacts, error) {
 			return f, fmt.Errorf("reading %s: %w", file, err)
 		}
 		f.Entries = append(f.Entries, parseGrub(file, string(text))...)
+	}
+	if err := markDefault(h, path.Dir(f.Config)+"/grubenv", string(text), f.Entries); err != nil {
+		return f, err
 	}
 	for i := range f.Entries {
 		if err := f.Entries[i].look(h); err != nil {
@@ -106,6 +119,7 @@ func missingModules(h host.Host, dir string) ([]string, error) {
 // specification, which has them as keys. Missing holds all files of an entry until look.
 func parseGrub(file, text string) []bootEntry {
 	var entries []bootEntry
+	names := []string{strings.TrimSuffix(path.Base(file), ".conf")}
 	other := false // inside the section of other systems
 	n := 0
 	for line := range strings.Lines(text) {
@@ -117,8 +131,12 @@ func parseGrub(file, text string) []bootEntry {
 		case strings.HasPrefix(line, "### END "):
 			other = false
 		case other || len(words) < 2:
+		case words[0] == "menuentry":
+			names = menuNames(line)
+		case words[0] == "title":
+			names = append(names, strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "title")))
 		case strings.HasPrefix(words[0], "linux") && isBootFile(words[1]): // linux16 and linuxefi load the same kernels
-			entries = append(entries, bootEntry{Entry: fmt.Sprintf("%s:%d", file, n), Kernel: words[1], Missing: []string{words[1]}})
+			entries = append(entries, bootEntry{Entry: fmt.Sprintf("%s:%d", file, n), Kernel: words[1], Missing: []string{words[1]}, names: names})
 		case strings.HasPrefix(words[0], "initrd") && len(entries) > 0:
 			e := &entries[len(entries)-1]
 			for _, name := range words[1:] {
@@ -130,6 +148,69 @@ func parseGrub(file, text string) []bootEntry {
 	}
 	return entries
 }
+
+// quoted are the texts in quotes of "menuentry 'Debian' --class debian $menuentry_id_option 'gnulinux-simple-1' {": its title and its id.
+var quoted = regexp.MustCompile(`'([^']*)'|"([^"]*)"`)
+
+func menuNames(line string) []string {
+	var names []string
+	for _, m := range quoted.FindAllStringSubmatch(line, -1) {
+		names = append(names, m[1]+m[2])
+	}
+	return names
+}
+
+// markDefault says of each entry whether it is GRUB's default: what grub-reboot chose for once, what `set default` says, or the first.
+func markDefault(h host.Host, envFile, config string, entries []bootEntry) error {
+	block, err := h.ReadFile(envFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading %s: %w", envFile, err)
+	}
+	env := map[string]string{}
+	for line := range strings.Lines(string(block)) {
+		if key, value, ok := strings.Cut(strings.TrimRight(line, "\n"), "="); ok {
+			env[key] = value
+		}
+	}
+	choice := "${saved_entry}" // as blscfg does it, without a word in grub.cfg
+	for _, m := range setDefault.FindAllStringSubmatch(config, -1) {
+		if m[1] != "${next_entry}" {
+			choice = m[1]
+		}
+	}
+	if choice == "${saved_entry}" {
+		choice = env["saved_entry"]
+	}
+	choice = cmp.Or(env["next_entry"], choice, "0")
+	choice = choice[strings.LastIndex(choice, ">")+1:] // "Advanced options>Debian, with Linux 6.1"
+	chosen := slices.IndexFunc(entries, func(e bootEntry) bool { return slices.Contains(e.names, choice) })
+	if choice == "0" && len(entries) > 0 {
+		chosen = 0
+	}
+	for i := range entries {
+		if chosen >= 0 {
+			entries[i].Default = probes.Some(i == chosen)
+		}
+	}
+	return nil
+}
+
+var setDefault = regexp.MustCompile(`(?m)^\s*set default="([^"]*)"`)
+
+// compareVersions compares names as people do: numbers within by their value, 5.9 before 5.10.
+func compareVersions(a, b string) int {
+	as, bs := parts.FindAllString(a, -1), parts.FindAllString(b, -1)
+	return slices.CompareFunc(as, bs, func(a, b string) int {
+		m, errA := strconv.Atoi(a)
+		n, errB := strconv.Atoi(b)
+		if errA != nil || errB != nil {
+			return cmp.Compare(a, b)
+		}
+		return cmp.Compare(m, n)
+	})
+}
+
+var parts = regexp.MustCompile(`\d+|\D+`)
 
 // isBootFile tells a plain path on the file system of /boot from one on another device, or with variables.
 func isBootFile(name string) bool {
