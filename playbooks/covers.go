@@ -115,18 +115,18 @@ func (c *Covers) All() []Cover {
 func (l *Library) CheckCovers(c *Covers) error {
 	var problems Problems
 	for _, p := range l.playbooks {
-		src := &source{name: p.form.src.name, text: p.form.src.text, lines: p.form.src.lines}
-		for _, n := range p.form.covers {
+		f := p.form()
+		for _, n := range f.covers {
 			known := c.byName[n.text]
 			switch {
 			case strings.HasPrefix(n.text, siteSystem):
 			case known == nil:
-				src.errorf(n.at.at, "there is no %q in playbooks/library/covers%s", n.text, c.nearest(n.text))
+				n.at.errorf("there is no %q in playbooks/library/covers%s", n.text, c.nearest(n.text))
 			case known.Not != "":
-				src.errorf(n.at.at, "of %q playbooks/library/covers says that no playbook can answer it: %s", n.text, known.Not)
+				n.at.errorf("of %q playbooks/library/covers says that no playbook can answer it: %s", n.text, known.Not)
 			}
 		}
-		problems = append(problems, src.problems...)
+		problems = append(problems, f.src.problems...)
 	}
 	return problems.err()
 }

@@ -28,31 +28,30 @@ type form struct {
 	src    *source
 	schema *schema
 
-	id, area    string
-	title       pair
-	means       pair
-	severity    *rawText
-	risk        Risk
-	covers      []named
-	explains    []effect
-	see         []named
-	params      []Param
-	let         []definition
-	each        string
-	eachList    *expression
-	when        *expression
-	hold        time.Duration
-	evidence    []pair
-	reading     pair
-	fix         []rawStep
-	manual      pair
-	confirm     pair
-	noChecks    bool // it was said that there are no site checks
-	verify      *expression
-	until       *expression
-	settle      time.Duration
-	used        map[string]bool // parameters that an expression reads
-	digestInput string
+	id, area string
+	title    pair
+	means    pair
+	severity *rawText
+	risk     Risk
+	covers   []named
+	explains []effect
+	see      []named
+	params   []Param
+	let      []definition
+	each     string
+	eachList *expression
+	when     *expression
+	hold     time.Duration
+	evidence []pair
+	reading  pair
+	fix      []rawStep
+	manual   pair
+	confirm  pair
+	noChecks bool // it was said that there are no site checks
+	verify   *expression
+	until    *expression
+	settle   time.Duration
+	used     map[string]bool // parameters that an expression reads
 }
 
 // pair is a text in the two languages; zh may be nil.
@@ -149,7 +148,7 @@ func readForm(src *source, s *schema) *form {
 	if root == nil {
 		return nil
 	}
-	f := &form{src: src, schema: s, used: map[string]bool{}, digestInput: src.text}
+	f := &form{src: src, schema: s, used: map[string]bool{}}
 	if root.kind != mapping {
 		root.errorf("a playbook is a mapping of keys like id, title and when; this is %s", root.kind)
 		return nil
@@ -590,7 +589,7 @@ func (f *form) readArgs(step *rawStep, with *node) {
 // digest identifies a playbook's text together with its parameters.
 func (f *form) digest(params []Param, severity, stage string) string {
 	h := sha256.New()
-	h.Write([]byte(f.digestInput))
+	h.Write([]byte(f.src.text))
 	for i := range params {
 		fmt.Fprintf(h, "\x00%s=%s", params[i].Name, exact(&params[i].Value))
 	}

@@ -134,7 +134,7 @@ func (l *Library) index(forms []*form) []*source {
 		}
 	}
 	for _, src := range wrong {
-		l.playbooks = slices.DeleteFunc(l.playbooks, func(p *playbook) bool { return p.form.src.name == src.name })
+		l.playbooks = slices.DeleteFunc(l.playbooks, func(p *playbook) bool { return p.src.name == src.name })
 	}
 	l.build()
 	return wrong
@@ -264,13 +264,13 @@ func (l *Library) Readers(fact string) []string {
 func (l *Library) Untranslated() error {
 	var problems Problems
 	for _, p := range l.playbooks {
-		src := &source{name: p.form.src.name, text: p.form.src.text, lines: p.form.src.lines}
-		for name, t := range map[string]pair{"title": p.form.title, "means": p.form.means, "manual": p.form.manual, "confirm": p.form.confirm} {
+		f := p.form()
+		for name, t := range map[string]pair{"title": f.title, "means": f.means, "manual": f.manual, "confirm": f.confirm} {
 			if t.en != nil && t.zh == nil {
-				src.errorf(t.en.in.at, "%s has no Chinese text: write {en: …, zh: …}", name)
+				f.src.errorf(t.en.in.at, "%s has no Chinese text: write {en: …, zh: …}", name)
 			}
 		}
-		problems = append(problems, src.problems...)
+		problems = append(problems, f.src.problems...)
 	}
 	return problems.err()
 }

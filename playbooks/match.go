@@ -374,7 +374,7 @@ func (p *playbook) unanswered(m *machine, object string, t truth, why string) Un
 	var all []sighting
 	parts := p.parts
 	if p.each != nil && p.each.keep != nil {
-		parts = append([]clause{{text: strings.TrimSpace(p.list.text), op: operand{b: p.each.keep}}}, parts...)
+		parts = append([]clause{{text: p.eachText, op: operand{b: p.each.keep}}}, parts...)
 	}
 	for _, part := range parts {
 		c, missing := p.traceOne(m, part)

@@ -152,14 +152,9 @@ func (p *playbook) overlaid(origin string, n *node) *playbook {
 	}
 	// Values within their bounds keep the types that were checked at load, but a literal condition may become impossible to
 	// compute (a division by a parameter that is now zero): such a change is refused.
-	f := *p.form
-	f.used = map[string]bool{}
-	f.src.mu.Lock()
-	defer f.src.mu.Unlock()
-	before := len(f.src.problems)
-	q := compilePlaybook(&f, params, ch)
-	if wrong := f.src.problems[before:]; len(wrong) > 0 {
-		f.src.problems = f.src.problems[:before]
+	f := p.form()
+	q := compilePlaybook(f, params, ch)
+	if wrong := f.src.problems; len(wrong) > 0 {
 		n.errorf("with these values the playbook does not compile: %s", wrong[0].Text)
 		return nil
 	}

@@ -55,11 +55,12 @@ type Name struct{ Name, Expression string }
 // playbook is a compiled playbook.
 type playbook struct {
 	Playbook
-	form  *form
-	slots int
+	src    *source
+	schema *schema
+	slots  int
 
-	each *seq
-	list *expression
+	each     *seq
+	eachText string
 
 	when  operand
 	parts []clause
@@ -116,7 +117,7 @@ type change struct {
 
 // compilePlaybook compiles a playbook with the given values of its parameters; what is wrong is recorded in the form's source.
 func compilePlaybook(f *form, params []Param, ch change) *playbook {
-	p := &playbook{form: f}
+	p := &playbook{src: f.src, schema: f.schema}
 	c := &compiler{schema: f.schema, file: f, params: map[string]operand{}, lets: map[string]*letState{}, units: map[string]string{}, reads: map[string]bool{}, condition: map[string]bool{}}
 	for i := range params {
 		o := literal(params[i].Value)
@@ -125,18 +126,23 @@ func compilePlaybook(f *form, params []Param, ch change) *playbook {
 	for _, d := range f.let {
 		c.lets[d.name] = &letState{expr: d.expr}
 	}
-	p.compile(c)
+	p.compile(c, f)
 	p.slots = c.slots
 	params = slices.Clone(params)
 	for i := range params {
 		params[i].Unit = c.units[params[i].Name]
 	}
-	p.describe(params, ch)
+	p.describe(f, params, ch)
 	p.reads, p.condition = sorted(slices.Collect(maps.Keys(c.reads))), sorted(slices.Collect(maps.Keys(c.condition)))
 	if len(f.src.problems) == 0 {
-		p.lint(c)
+		p.lint(c, f)
 	}
 	return p
+}
+
+// form reads the playbook again. Few ask for it, and with the parsed expressions of all of them a library would take twice its memory.
+func (p *playbook) form() *form {
+	return readForm(&source{name: p.src.name, text: p.src.text, lines: p.src.lines}, p.schema)
 }
 
 func sorted(s []string) []string {
@@ -145,8 +151,7 @@ func sorted(s []string) []string {
 }
 
 // describe fills in what is known without a host.
-func (p *playbook) describe(params []Param, ch change) {
-	f := p.form
+func (p *playbook) describe(f *form, params []Param, ch change) {
 	p.Playbook = Playbook{
 		ID: f.id, Area: f.area, Title: f.title.text(), Means: f.means.plain(), Risk: f.risk, Stage: defaultStage, Covers: texts(f.covers), Explains: effects(f.explains), See: texts(f.see),
 		Params: params, For: f.hold, Settle: f.settle, Each: f.each, Manual: f.manual.text(), Confirm: f.confirm.text(), Origins: ch.origins,
@@ -230,11 +235,10 @@ func texts(list []named) []string {
 }
 
 // compile compiles all expressions: first those about all elements at once, then those about one.
-func (p *playbook) compile(c *compiler) {
-	f := p.form
+func (p *playbook) compile(c *compiler, f *form) {
 	c.deciding = true
 	if f.eachList != nil {
-		p.list = f.eachList
+		p.eachText = strings.TrimSpace(f.eachList.text)
 		if o := c.compile(f.eachList); o.ok() {
 			p.each = eachOf(f.eachList, o)
 		}
@@ -270,7 +274,7 @@ func (p *playbook) compile(c *compiler) {
 		p.effects = append(p.effects, c.template(e.selector))
 	}
 	if f.severity != nil {
-		p.compileSeverity(c)
+		p.compileSeverity(c, f)
 	}
 	for i := range f.fix {
 		p.steps = append(p.steps, c.step(&f.fix[i]))
@@ -357,10 +361,10 @@ func (v *paramVisitor) Visit(n *ast.Node) {
 
 func (c *compiler) both(t pair) [2]template { return [2]template{c.template(t.en), c.template(t.zh)} }
 
-func (p *playbook) compileSeverity(c *compiler) {
-	e := p.form.severity.lone()
+func (p *playbook) compileSeverity(c *compiler, f *form) {
+	e := f.severity.lone()
 	if e == nil {
-		p.fixed = severityOf(p.form.severity.in.text)
+		p.fixed = severityOf(f.severity.in.text)
 		return
 	}
 	o := c.compile(e)
@@ -543,8 +547,7 @@ func (a *argument) refuse(v probes.Value) string {
 }
 
 // lint looks for what compiles and is a mistake all the same.
-func (p *playbook) lint(c *compiler) {
-	f := p.form
+func (p *playbook) lint(c *compiler, f *form) {
 	for _, d := range f.let {
 		if !c.lets[d.name].used {
 			d.key.errorf("%s is not used", d.name)
