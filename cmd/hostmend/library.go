@@ -123,15 +123,14 @@ func libraryFiles(pattern string) ([]playbooks.File, error) {
 
 // libraryIDs are the ids of the built-in playbooks.
 func libraryIDs() []string {
-	files, err := builtinFiles()
+	names, err := fs.Glob(library.FS, "*.yaml")
 	if err != nil {
 		return nil
 	}
-	ids := make([]string, len(files))
-	for i, f := range files {
-		ids[i] = idOf(f.Name)
+	for i, name := range names {
+		names[i] = idOf(name)
 	}
-	return ids
+	return names
 }
 
 // readFiles reads files, and all *.yaml of directories.

@@ -132,7 +132,8 @@ func (*Local) ReadFile(name string) ([]byte, error) {
 			if n > MaxFile {
 				return nil, &fs.PathError{Op: "read", Path: name, Err: ErrTooLarge}
 			}
-			buf = slices.Grow(buf, len(buf))[:2*len(buf)]
+			buf = slices.Grow(buf, max(len(buf), sizeLeft(fd, n)))
+			buf = buf[:cap(buf)]
 		}
 		m, err := unix.Read(fd, buf[n:])
 		switch {
@@ -147,6 +148,15 @@ func (*Local) ReadFile(name string) ([]byte, error) {
 		}
 		n += m
 	}
+}
+
+// sizeLeft is how much there is to read of a regular file behind n, and room to see its end; 0 where it does not say.
+func sizeLeft(fd, n int) int {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Size <= int64(n) || st.Size > MaxFile {
+		return 0
+	}
+	return int(st.Size) - n + maxRecord
 }
 
 // ReadTail reads the end of a file.

@@ -172,7 +172,7 @@ func (s *icmpSocket) await(ctx context.Context, file *os.File, id, seq uint16, b
 	if err != nil {
 		return Pong{}, err
 	}
-	s.buf, s.oob = make([]byte, 65535), make([]byte, 512)
+	s.buf, s.oob = make([]byte, 1024), make([]byte, 512) // only the headers are looked at; what is longer is cut off
 	var pong Pong
 	var failed error
 	err = conn.Read(func(fd uintptr) bool {
