@@ -42,12 +42,11 @@ type bootEntry struct {
 	Default probes.Opt[bool] `fact:"default" doc:"The next boot takes this entry, if nobody chooses another: by GRUB's next_entry or saved_entry, else the first, which is the newest of those under /boot/loader; absent of all where the choice is by the number of a later one, or names none"`
 	Missing []string         `fact:"missing" doc:"Its kernel or initial RAM disks that do not exist"`
 	Empty   []string         `fact:"empty" doc:"Those that are there with no content, as a full disk leaves them"`
-
-	names []string // by which the choice may name it: title, id, or the file's name
 }
 
 func boot(_ context.Context, h host.Host) (bootFacts, error) {
 	var f bootFacts
+	var names [][]string
 	var text []byte
 	var err error
 	for _, file := range []string{"/boot/grub/grub.cfg", "/boot/grub2/grub.cfg"} {
@@ -59,7 +58,7 @@ func boot(_ context.Context, h host.Host) (bootFacts, error) {
 			return f, fmt.Errorf("reading %s: %w", file, err)
 		}
 		f.Config = file
-		f.Entries = parseGrub(file, string(text))
+		f.Entries, names = parseGrub(file, string(text))
 		break
 	}
 	if f.Config == "" {
@@ -84,9 +83,10 @@ func boot(_ context.Context, h host.Host) (bootFacts, error) {
 		if err != nil {
 			return f, fmt.Errorf("reading %s: %w", file, err)
 		}
-		f.Entries = append(f.Entries, parseGrub(file, string(text))...)
+		entries, called := parseGrub(file, string(text))
+		f.Entries, names = append(f.Entries, entries...), append(names, called...)
 	}
-	if err := markDefault(h, path.Dir(f.Config)+"/grubenv", string(text), f.Entries); err != nil {
+	if err := markDefault(h, path.Dir(f.Config)+"/grubenv", string(text), f.Entries, names); err != nil {
 		return f, err
 	}
 	for i := range f.Entries {
@@ -116,9 +116,9 @@ func missingModules(h host.Host, dir string) ([]string, error) {
 }
 
 // parseGrub finds the commands that load kernels and initial RAM disks: in a grub.cfg, and in an entry of the boot loader
-// specification, which has them as keys. Missing holds all files of an entry until look.
-func parseGrub(file, text string) []bootEntry {
-	var entries []bootEntry
+// specification, which has them as keys. Missing holds all files of an entry until look. called are the names by which the choice may mean
+// each entry: title, id, or the file's name.
+func parseGrub(file, text string) (entries []bootEntry, called [][]string) {
 	names := []string{strings.TrimSuffix(path.Base(file), ".conf")}
 	other := false // inside the section of other systems
 	n := 0
@@ -136,7 +136,8 @@ func parseGrub(file, text string) []bootEntry {
 		case words[0] == "title":
 			names = append(names, strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "title")))
 		case strings.HasPrefix(words[0], "linux") && isBootFile(words[1]): // linux16 and linuxefi load the same kernels
-			entries = append(entries, bootEntry{Entry: fmt.Sprintf("%s:%d", file, n), Kernel: words[1], Missing: []string{words[1]}, names: names})
+			entries = append(entries, bootEntry{Entry: fmt.Sprintf("%s:%d", file, n), Kernel: words[1], Missing: []string{words[1]}})
+			called = append(called, names)
 		case strings.HasPrefix(words[0], "initrd") && len(entries) > 0:
 			e := &entries[len(entries)-1]
 			for _, name := range words[1:] {
@@ -146,7 +147,7 @@ func parseGrub(file, text string) []bootEntry {
 			}
 		}
 	}
-	return entries
+	return entries, called
 }
 
 // quoted are the texts in quotes of "menuentry 'Debian' --class debian $menuentry_id_option 'gnulinux-simple-1' {": its title and its id.
@@ -161,7 +162,7 @@ func menuNames(line string) []string {
 }
 
 // markDefault says of each entry whether it is GRUB's default: what grub-reboot chose for once, what `set default` says, or the first.
-func markDefault(h host.Host, envFile, config string, entries []bootEntry) error {
+func markDefault(h host.Host, envFile, config string, entries []bootEntry, names [][]string) error {
 	block, err := h.ReadFile(envFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading %s: %w", envFile, err)
@@ -183,7 +184,7 @@ func markDefault(h host.Host, envFile, config string, entries []bootEntry) error
 	}
 	choice = cmp.Or(env["next_entry"], choice, "0")
 	choice = choice[strings.LastIndex(choice, ">")+1:] // "Advanced options>Debian, with Linux 6.1"
-	chosen := slices.IndexFunc(entries, func(e bootEntry) bool { return slices.Contains(e.names, choice) })
+	chosen := slices.IndexFunc(names, func(n []string) bool { return slices.Contains(n, choice) })
 	if choice == "0" && len(entries) > 0 {
 		chosen = 0
 	}
