@@ -253,7 +253,7 @@ func TestBeneath(t *testing.T) {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
 		t.Skip(err)
 	}
-	defer unix.Unmount(dir, unix.MNT_DETACH)
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	b, err = (&Local{}).Beneath(dir)
 	if err != nil || !slices.Equal(b.Entries, []string{"kept"}) {
 		t.Errorf("below a mount: %+v, %v", b, err)

@@ -210,7 +210,7 @@ func children(h host.Files, pid int) []int {
 		return nil
 	}
 	var pids []int
-	for _, word := range strings.Fields(string(b)) {
+	for word := range strings.FieldsSeq(string(b)) {
 		if n, err := strconv.Atoi(word); err == nil {
 			pids = append(pids, n)
 		}

@@ -462,7 +462,7 @@ func localNames(h host.Files) bool {
 		if key != "passwd" && key != "group" {
 			continue
 		}
-		for _, source := range strings.Fields(value) {
+		for source := range strings.FieldsSeq(value) {
 			if !slices.Contains([]string{"files", "compat", "systemd", "altfiles"}, source) {
 				return false
 			}

@@ -216,8 +216,8 @@ func proxiedTo(text, name string) string {
 // ask looks for the application's own words: at its health check, or in its log.
 func (a *failingApp) ask(ctx context.Context, h host.Host) {
 	where := strings.TrimPrefix(a.Address, "http://")
-	if strings.HasPrefix(where, "unix:") {
-		where = path.Clean(strings.TrimPrefix(where, "unix:"))
+	if socket, ok := strings.CutPrefix(where, "unix:"); ok {
+		where = path.Clean(socket)
 	} else {
 		at, err := netip.ParseAddrPort(strings.Replace(where, "localhost:", "127.0.0.1:", 1))
 		if err != nil || !at.Addr().IsLoopback() {

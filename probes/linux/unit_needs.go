@@ -74,7 +74,7 @@ func requiredBy(ctx context.Context, h host.Host, unit string) string {
 		return ""
 	}
 	enabled := enabledUnits(h)
-	for _, name := range strings.Fields(text) {
+	for name := range strings.FieldsSeq(text) {
 		if strings.HasSuffix(name, ".service") && enabled[name] {
 			return name + ", which requires it"
 		}

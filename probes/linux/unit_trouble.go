@@ -256,9 +256,6 @@ func (u *unitFacts) lookAtProgram(h host.Files, program string) {
 // scriptHead is enough for the first line of a script and the identification of an ELF file.
 const scriptHead = 4 << 10
 
-// machines are the values of e_machine, elf(5), of hosts that hostmend runs on.
-var machines = map[uint16]string{3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv"}
-
 // programTrouble says why a file that is there cannot be run; mode: because of its permissions. Empty if nothing is seen.
 func programTrouble(h host.Files, program string) (why string, mode bool) {
 	fi, err := h.Stat(program)
