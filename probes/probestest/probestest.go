@@ -3,6 +3,7 @@ package probestest
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -33,30 +34,50 @@ func Conform(t *testing.T, list []probes.Probe[host.Host]) {
 			}
 		}
 	})
+	recording, differ := record(t, list)
+	t.Run("replayed", func(t *testing.T) {
+		for range 2 { // two probes may read the same file, and what is recorded is what the first read: a machine on which much happens differs
+			if len(differ) == 0 {
+				return
+			}
+			_, again := record(t, list)
+			maps.DeleteFunc(differ, func(probe, _ string) bool { return again[probe] == "" })
+		}
+		for _, why := range differ {
+			t.Error(why)
+		}
+	})
+	for _, keep := range []int{0, 100, 500, 900, 990} {
+		t.Run(fmt.Sprintf("truncated to %d‰", keep), func(t *testing.T) { run(t, list, hosttest.Truncated(recording, keep)) })
+	}
+}
+
+// record makes a recording of this machine, and says of each probe that reads it otherwise than it read the machine how.
+func record(t *testing.T, list []probes.Probe[host.Host]) (recording *hosttest.Host, differ map[string]string) {
+	t.Helper()
 	recorder := hosttest.Record(&host.Local{Offline: true})
 	live := run(t, list, recorder)
 	recording, err := hosttest.Parse(recorder.Format())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("replayed", func(t *testing.T) { same(t, list, live, run(t, list, recording)) })
-	for _, keep := range []int{0, 100, 500, 900, 990} {
-		t.Run(fmt.Sprintf("truncated to %d‰", keep), func(t *testing.T) { run(t, list, hosttest.Truncated(recording, keep)) })
-	}
+	return recording, differences(list, live, run(t, list, recording))
 }
 
-// same compares what was said of the machine with what was said of its recording. Rates differ by how exactly a second was
+// differences compares what was said of the machine with what was said of its recording. Rates differ by how exactly a second was
 // waited for, so of probes with rates only the status counts.
-func same(t *testing.T, list []probes.Probe[host.Host], live, replayed *probes.Snapshot) {
+func differences(list []probes.Probe[host.Host], live, replayed *probes.Snapshot) map[string]string {
+	differ := map[string]string{}
 	for i := range live.Observations {
 		a, b, info := &live.Observations[i], &replayed.Observations[i], list[i].Info()
 		if a.Status != b.Status {
-			t.Errorf("%s: %s (%s), and of its recording %s (%s)", a.Probe, a.Status, a.Reason, b.Status, b.Reason)
+			differ[a.Probe] = fmt.Sprintf("%s: %s (%s), and of its recording %s (%s)", a.Probe, a.Status, a.Reason, b.Status, b.Reason)
 		} else if !info.Sampled && !a.Facts.Equal(&b.Facts) {
-			t.Errorf("%s: the facts of its recording differ\nlive     %s\nreplayed %s", a.Probe,
+			differ[a.Probe] = fmt.Sprintf("%s: the facts of its recording differ\nlive     %s\nreplayed %s", a.Probe,
 				info.Facts.AppendJSON(nil, &a.Facts), info.Facts.AppendJSON(nil, &b.Facts))
 		}
 	}
+	return differ
 }
 
 func run(t *testing.T, list []probes.Probe[host.Host], h host.Host) *probes.Snapshot {
