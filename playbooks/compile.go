@@ -90,6 +90,8 @@ type compiler struct {
 	slots int               // loops so far: each has a frame of its own
 	nodes int               // compiled so far: lists in `let` are compiled anew at each use
 
+	texts map[inText]piece // what was compiled for texts: each language has the same expressions
+
 	usesElement bool            // the expression reads the for_each element
 	reads       map[string]bool // probe.fact, probe["key"], or probe[*]: what is read
 	condition   map[string]bool // that part of reads which decides the verdict

@@ -105,6 +105,7 @@ func read(src *source, s *schema) (f *form, p *playbook) {
 	if f = readForm(src, s); f != nil {
 		p = compilePlaybook(f, f.params, change{})
 	}
+	src.trees = nil
 	return f, p
 }
 

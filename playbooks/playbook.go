@@ -118,7 +118,7 @@ type change struct {
 // compilePlaybook compiles a playbook with the given values of its parameters; what is wrong is recorded in the form's source.
 func compilePlaybook(f *form, params []Param, ch change) *playbook {
 	p := &playbook{src: f.src, schema: f.schema}
-	c := &compiler{schema: f.schema, file: f, params: map[string]operand{}, lets: map[string]*letState{}, units: map[string]string{}, reads: map[string]bool{}, condition: map[string]bool{}}
+	c := &compiler{schema: f.schema, file: f, params: map[string]operand{}, lets: map[string]*letState{}, texts: map[inText]piece{}, units: map[string]string{}, reads: map[string]bool{}, condition: map[string]bool{}}
 	for i := range params {
 		o := literal(params[i].Value)
 		c.params[params[i].Name] = o

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/expr-lang/expr/ast"
 )
 
 // Problem is something that is wrong in a file, in words that help its author.
@@ -102,7 +104,8 @@ type source struct {
 	text     string
 	lines    []int // where each line begins
 	problems Problems
-	mu       sync.Mutex // held while an overlay is tried out on what was loaded
+	trees    map[string]ast.Node // of the expressions so far, while it is read: each language of a text has the same
+	mu       sync.Mutex          // held while an overlay is tried out on what was loaded
 }
 
 func newSource(f File) *source {

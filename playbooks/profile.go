@@ -64,7 +64,7 @@ func LoadProfiles(files []File, infos []probes.Info) (Profiles, error) {
 func readProfile(src *source, s *schema, name, n *node) *Profile {
 	p := &Profile{Name: name.text, schema: s}
 	f := &form{src: src, schema: s, used: map[string]bool{}}
-	c := &compiler{schema: s, file: f, params: map[string]operand{}, lets: map[string]*letState{}, units: map[string]string{}, reads: map[string]bool{}, condition: map[string]bool{}}
+	c := &compiler{texts: map[inText]piece{}, schema: s, file: f, params: map[string]operand{}, lets: map[string]*letState{}, units: map[string]string{}, reads: map[string]bool{}, condition: map[string]bool{}}
 	if n.kind != mapping {
 		n.errorf("a profile is a mapping, and this is %s", n.kind)
 		return p

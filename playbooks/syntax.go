@@ -34,7 +34,10 @@ func (e *expression) errorf(rune int, format string, args ...any) {
 
 // parse parses an expression; nil if it cannot be, which is then recorded.
 func parse(in *node, off int, text string) *expression {
-	e := &expression{text: text, in: in, off: off}
+	e := &expression{text: text, in: in, off: off, tree: in.src.trees[text]}
+	if e.tree != nil {
+		return e
+	}
 	if len(text) > maxExpression {
 		e.errorf(0, "the expression has %d bytes; %d is the limit: give its parts names under `let`", len(text), maxExpression)
 		return nil
@@ -66,6 +69,10 @@ func parse(in *node, off int, text string) *expression {
 		return nil
 	}
 	e.tree = tree.Node
+	if in.src.trees == nil {
+		in.src.trees = map[string]ast.Node{}
+	}
+	in.src.trees[text] = e.tree
 	return e
 }
 

@@ -111,6 +111,12 @@ type piece struct {
 	element bool // it is about the element of for_each
 }
 
+// inText is an expression of a text, where the element of for_each can be seen or not.
+type inText struct {
+	text    string
+	element bool
+}
+
 func (c *compiler) template(t *rawText) template {
 	var out template
 	if t == nil {
@@ -120,6 +126,11 @@ func (c *compiler) template(t *rawText) template {
 	for _, p := range t.pieces {
 		if p.expr == nil {
 			out.pieces = append(out.pieces, piece{words: p.words})
+			continue
+		}
+		key := inText{p.expr.text, c.each != nil}
+		if known, ok := c.texts[key]; ok {
+			out.pieces = append(out.pieces, known)
 			continue
 		}
 		c.usesElement = false
@@ -133,7 +144,8 @@ func (c *compiler) template(t *rawText) template {
 			continue
 		}
 		if o.ok() {
-			out.pieces = append(out.pieces, piece{op: o, element: c.usesElement})
+			c.texts[key] = piece{op: o, element: c.usesElement}
+			out.pieces = append(out.pieces, c.texts[key])
 		}
 	}
 	return out
