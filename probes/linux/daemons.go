@@ -20,15 +20,16 @@ var Daemons = probes.Define(probes.Probe[host.Host]{
 	Name: "daemons",
 	Doc: `Health of databases, HAProxy, container runtimes and kubelet
 
-Asks each Redis, PostgreSQL, MySQL or MariaDB, HAProxy, Docker, containerd and kubelet that runs on this host one question (a second time if it is silent), over loopback or its Unix socket: what its
+Asks each Redis, PostgreSQL, MySQL or MariaDB, HAProxy, Docker, containerd and kubelet that runs on this host one question (a second time if it is silent, and some times more where a Redis is silent and computes), over loopback or its Unix socket: what its
 own tools ask to see whether it serves (PING and INFO, the startup packet that pg_isready sends, MySQL's greeting, HAProxy's show stat, /_ping, /healthz). No account is
 used and nobody logs in: PostgreSQL is asked as the user "hostmend", and left once it answers; MySQL and MariaDB do not count loopback clients
 towards max_connect_errors, though MariaDB may log an aborted connection. Costs 1 ms and what the servers need; each is given a second. Only TCP ports that
 loopback reaches are asked, and only if their process has the server's name; one that is reached by a Unix socket or by TLS alone is not judged.
 What only those meet who log in is not seen: the last connection slots of PostgreSQL and MySQL are kept for administrators, and
 other clients are refused before answer says connections-full.`,
-	Needs: probes.Root | probes.Network,
-	Every: 30 * time.Second,
+	Needs:   probes.Root | probes.Network,
+	Every:   30 * time.Second,
+	Timeout: 8 * time.Second, // of a Redis that is busy; see untilBusy
 }, daemons)
 
 type daemonsFacts struct {
@@ -238,6 +239,9 @@ func (d *daemonFacts) ask(ctx context.Context, h host.Host, q asking) {
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		reply, err = h.Exchange(ctx, q.Question)
 	}
+	if d.Kind == "redis" && errors.Is(err, context.DeadlineExceeded) {
+		reply, err = d.untilBusy(ctx, h, q.Question)
+	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		d.Answer = "silent"
@@ -250,6 +254,24 @@ func (d *daemonFacts) ask(ctx context.Context, h host.Host, q asking) {
 	if d.Kind == "postgresql" {
 		d.lookAtSessions(ctx, h)
 	}
+}
+
+// untilBusy asks a Redis that computes until it says what it is at: while a script runs it answers nobody for its first five seconds
+// (busy-reply-threshold in redis.conf), and -BUSY then.
+func (d *daemonFacts) untilBusy(ctx context.Context, h host.Host, q host.Question) (host.Reply, error) {
+	err := context.DeadlineExceeded
+	for range 5 {
+		line, unread := readLine(h, fmt.Sprintf("/proc/%d/stat", d.PID))
+		p, odd := parseProcess(line)
+		if unread != nil || odd != nil || p.state != 'R' || ctx.Err() != nil {
+			break
+		}
+		var reply host.Reply
+		if reply, err = h.Exchange(ctx, q); !errors.Is(err, context.DeadlineExceeded) {
+			return reply, err
+		}
+	}
+	return host.Reply{}, err
 }
 
 // refuse notes a refusal and its words.

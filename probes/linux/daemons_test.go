@@ -61,6 +61,9 @@ func TestDaemons(t *testing.T) {
 			wantFacts(t, Daemons, observe(t, Daemons, daemonHost(c.command, c.port, c.reply)), want)
 		})
 	}
+	// One that computes is asked until it says at what.
+	wantFacts(t, Daemons, observe(t, Daemons, daemonHost("redis-server", "6379", "!timeout\n-- /proc/40/stat --\n40 (redis-server) R 1 40 40 0 -1 0 0 0 0 0 1 1 0 0 20 0 1 0 9 1 1 1")),
+		map[string]string{"list[redis 127.0.0.1:6379].answer": `"silent"`})
 	wantFacts(t, Daemons, observe(t, Daemons, daemonHost("perl", "6379", "!refused")), map[string]string{"(reason)": "none of the servers"})
 	wantFacts(t, Daemons, observe(t, Daemons, daemonHost("kubelet", "10250", "!refused")), map[string]string{"(reason)": "none of the servers"})
 	if len(postgresStartup) != int(postgresStartup[3]) || !strings.HasSuffix(postgresStartup, "\x00\x00") {

@@ -38,6 +38,7 @@ type hidingMount struct {
 	Over   string           `fact:"over" doc:"mount: it lies over another file system; directory: over a directory that is not empty; file: over a file"`
 	Asked  bool             `fact:"asked" doc:"/etc/fstab or a unit asks for it"`
 	Empty  probes.Opt[bool] `fact:"empty" doc:"It holds nothing itself"`
+	Fitted bool             `fact:"fitted" doc:"It holds something, and its directory has the mode of the one below and an owner other than root: somebody prepared it to take that one's place"`
 }
 
 type barredPath struct {
@@ -150,6 +151,8 @@ func (t *mountTable) hides(f *mountPointsFacts, m *mount) {
 	switch {
 	case below.Mode.IsDir() && len(names) > 0:
 		d.Over, d.Hides = "directory", strings.Join(names[:min(len(names), 5)], ", ")
+		fi, err := t.h.Stat(m.point)
+		d.Fitted = err == nil && fi.UID != 0 && fi.Mode.Perm() == below.Mode.Perm() && d.Empty == probes.Some(false)
 	case below.Mode.IsRegular() && below.Size > 0:
 		d.Over, d.Hides = "file", "the file "+m.point
 	default:

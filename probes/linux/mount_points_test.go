@@ -21,6 +21,10 @@ func TestMountPoints(t *testing.T) {
 			"-- /var/lib/mysql/ --\n-- /etc/app/ --\n-- /etc/app/x --\n-- beneath /var/lib/mysql --\n{\"mode\": 2147484141, \"entries\": [\"ibdata1\", \"lost+found\"]}\n-- beneath /etc/app --\n{\"mode\": 2147484141}\n", map[string]string{
 			"hiding[/var/lib/mysql].hides": `"ibdata1"`, "hiding[/var/lib/mysql].over": `"directory"`, "hiding[/etc/app]": "none",
 		}},
+		{"a new disk of its service over its old directory", root + "30 20 254:33 / /var/lib/redis rw - ext4 /dev/vdc rw\n" + fstab +
+			"-- /var/lib/redis/ 0750 101:102 --\n-- /var/lib/redis/dump.rdb --\n-- beneath /var/lib/redis --\n{\"mode\": 2147484136, \"entries\": [\"dump.rdb\"]}\n", map[string]string{
+			"hiding[/var/lib/redis].over": `"directory"`, "hiding[/var/lib/redis].fitted": "true",
+		}},
 		{"over a file", root + "30 20 0:5 /null /etc/app.conf rw - devtmpfs udev rw\n" + fstab + "-- /etc/app.conf 020666 --\n-- beneath /etc/app.conf --\n{\"mode\": 420, \"size\": 70}\n", map[string]string{
 			"hiding[/etc/app.conf].over": `"file"`, "hiding[/etc/app.conf].device": `"/null of udev"`, "hiding[/etc/app.conf].empty": "true",
 		}},

@@ -32,6 +32,7 @@ func TestUnitReason(t *testing.T) {
 		{"its directory is not there", unit("x: Permission denied", "ExecMainStatus=200"), "directory-missing", `""`, "null"},
 		{"an environment file", unit("a.service: Failed to load environment files: No such file or directory", "Result=resources"), "environment-missing", `"a.service: Failed to load environment files: No such file or directory"`, "null"},
 		{"a library", unit("/opt/a: error while loading shared libraries: libx.so.1: cannot open shared object file: No such file or directory", "ExecMainStatus=127"), "library-missing", `"/opt/a: error while loading shared libraries: libx.so.1: cannot open shared object file: No such file or directory"`, "null"},
+		{"a line of its configuration, and how it ended", unit("LOG:  end-of-line before authentication method\nCONTEXT:  line 106 of configuration file \"/etc/postgresql/15/main/pg_hba.conf\"\nFATAL:  could not load pg_hba.conf"), "config-invalid", `"CONTEXT:  line 106 of configuration file \"/etc/postgresql/15/main/pg_hba.conf\""`, "null"},
 		{"its configuration", unit(`nginx: [emerg] unknown directive "servr" in /etc/nginx/nginx.conf:9`), "config-invalid", `"nginx: [emerg] unknown directive \"servr\" in /etc/nginx/nginx.conf:9"`, "null"},
 		{"it may not read a file", unit("open /etc/a/key.pem: permission denied"), "permission-denied", `"open /etc/a/key.pem: permission denied"`, "null"},
 		{"it gave up, and the log says why", unit("bind: address already in use", "Result=start-limit-hit"), "port-taken", `"bind: address already in use"`, "null"},
