@@ -125,6 +125,9 @@ func parseFstabEntry(fields []string) (fstabEntry, string) {
 			return fstabEntry{}, fmt.Sprintf("the %s field is %.40q, not a number", name, fields[4+i])
 		}
 	}
+	if problem := shiftedFields(fields); problem != "" {
+		return fstabEntry{}, problem
+	}
 	e := fstabEntry{Device: unescapeMount(fields[0]), Mount: unescapeMount(fields[1]), FSType: fields[2], Options: "defaults"}
 	if len(fields) > 3 {
 		e.Options = redactOptions(fields[3])
@@ -143,6 +146,22 @@ func parseFstabEntry(fields []string) (fstabEntry, string) {
 		e.Mount = path.Clean(e.Mount)
 	}
 	return e, ""
+}
+
+// generalOptions are mount(8)'s own, which are the name of no file system.
+var generalOptions = strings.Fields(`defaults rw ro noatime relatime nodiratime nofail noauto user users nouser exec noexec dev nodev suid nosuid sync async _netdev discard`)
+
+// shiftedFields finds a separator that is lost: the options stand in the type's field, where a list of types may stand (mount(8)), or a number in theirs.
+func shiftedFields(fields []string) string {
+	for word := range strings.SplitSeq(fields[2], ",") {
+		if slices.Contains(generalOptions, word) {
+			return fmt.Sprintf("the type is %.60q, but %s is an option: a separator or the type is missing", fields[2], word)
+		}
+	}
+	if len(fields) > 3 && isNumber(fields[3]) {
+		return fmt.Sprintf("the options are %.40q: they, or a separator before them, are missing", fields[3])
+	}
+	return ""
 }
 
 func isNumber(s string) bool {

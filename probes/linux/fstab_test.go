@@ -47,6 +47,14 @@ tmpfs /var/lock tmpfs size=1m
 			},
 		},
 		{
+			name:    "a separator is lost",
+			capture: mounts + swaps + disk + "-- /etc/fstab --\n/dev/vdb1 /a ext4,noatime,nofail 0 2\n/dev/vdb1 /b defaults 0 2\n/dev/vdb1 /c ext4 0 2\n/dev/vdb1 /d ext4,xfs noatime 0 2\n/dev/vdb1 /e auto nofail\n",
+			want: map[string]string{
+				"problems[/etc/fstab:1].problem": `"the type is \"ext4,noatime,nofail\", but noatime is an option: a separator or the type is missing"`, "problems[/etc/fstab:2].line": "2",
+				"problems[/etc/fstab:3].problem": `"the options are \"0\": they, or a separator before them, are missing"`, "entries[/d].line": "4", "entries[/e].line": "5",
+			},
+		},
+		{
 			name:    "two entries for one place",
 			capture: mounts + swaps + disk + "-- /etc/fstab --\n/dev/vda1 / ext4\n/dev/vdb1 / xfs\n",
 			want:    map[string]string{"entries[/].device": `"/dev/vda1"`, "entries[xfs (line 2)].device": `"/dev/vdb1"`},

@@ -167,13 +167,28 @@ func (f *sudoFacts) lint(file, text string) {
 			continue
 		}
 		f.Rules++
-		if problem := sudoersProblem(line); problem != "" {
+		problem := sudoersProblem(line)
+		if problem == "" && !usualRule.MatchString(line) && !otherThanRule.MatchString(line) {
+			problem = unusual
+		}
+		if problem != "" {
 			f.Problems.All = append(f.Problems.All, sudoersLine{fmt.Sprintf("%s:%d", file, start), file, problem})
 		}
 	}
 }
 
 var quotedText = regexp.MustCompile(`"[^"]*"|\\.`)
+
+var (
+	otherThanRule = regexp.MustCompile(`^(?:Defaults|[@#]include|(?:User|Runas|Host|Cmnd|Cmd)_Alias\b)`)
+	// usualRule is what nearly all rules look like. Of others visudo is asked, and what it does not refuse is well.
+	usualRule = regexp.MustCompile(`^\S[^=]*\s[^=\s]+\s*=\s*` + usualCommand + `(?:\s*,\s*` + usualCommand + `)*\s*(?:#.*)?$`)
+)
+
+const (
+	usualCommand = `(?:\([^)]*\)\s*)?(?:[A-Z_]+:\s*)*!?(?:/[^,#]*|[A-Z][A-Z0-9_]*|sudoedit\s[^,#]*)`
+	unusual      = "it does not read as USER HOST=(RUNAS) TAG: COMMAND, COMMAND"
+)
 
 // sudoersProblem holds a line to the outline of sudoers(5)'s grammar.
 func sudoersProblem(line string) string {
@@ -200,12 +215,18 @@ func (f *sudoFacts) ask(ctx context.Context, h host.Host) {
 	out, err := h.Run(ctx, "visudo", "-c")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		f.Problems.All = slices.DeleteFunc(f.Problems.All, func(l sudoersLine) bool { return l.Problem == unusual })
 	case err != nil:
 		f.Problems = probes.Cut[sudoersLine]{More: len(f.Problems.All), Why: err.Error()}
 	case out.Exit == 0:
 		f.Problems.All = nil
 	default:
 		said := string(out.Stdout) + string(out.Stderr)
-		f.Problems.All = slices.DeleteFunc(f.Problems.All, func(l sudoersLine) bool { return !strings.Contains(said, l.File) })
+		f.Problems.All = slices.DeleteFunc(f.Problems.All, func(l sudoersLine) bool { return !strings.Contains(said, l.File) || l.Problem == unusual && !namesLine(said, l.Where) })
 	}
+}
+
+// namesLine reports whether visudo names a line: "FILE:2:27: syntax error", or "FILE: syntax error near line 2" before sudo 1.9.3.
+func namesLine(said, where string) bool {
+	return strings.Contains(said, where+":") || strings.Contains(said, "near line "+where[strings.LastIndexByte(where, ':')+1:]+" ")
 }

@@ -16,6 +16,10 @@ func TestSudo(t *testing.T) {
 		}},
 		{"visudo agrees", fine + "-- /etc/sudoers.d/app --\nbob ALL\n-- $ visudo -c [exit 1] [stderr] --\n/etc/sudoers.d/app:1:8: syntax error\n", map[string]string{"problems[/etc/sudoers.d/app:1].file": `"/etc/sudoers.d/app"`}},
 		{"visudo knows better", fine + "-- /etc/sudoers.d/app --\nbob ALL\n-- $ visudo -c --\n/etc/sudoers: parsed OK\n", map[string]string{"problems": "[]"}},
+		{"a tag without its colon", fine + "-- /etc/sudoers.d/app --\n# x\ndeploy ALL=(root) NOPASSWD /bin/ls, /bin/cat x\nbob ALL = (root:adm) NOPASSWD:SETENV: !/bin/su, SHELLS, sudoedit /etc/motd # and\nann,ben h1, h2 = /bin/ls : h3 = ALL\n-- $ visudo -c [exit 1] [stderr] --\n/etc/sudoers.d/app:2:27: syntax error\n", map[string]string{
+			"problems[/etc/sudoers.d/app:2].file": `"/etc/sudoers.d/app"`, "problems[/etc/sudoers.d/app:3]": "none", "problems[/etc/sudoers.d/app:4]": "none",
+		}},
+		{"unusual, and nobody to ask", fine + "-- /etc/sudoers.d/app --\nann,ben h1, h2 = /bin/ls : h3 = ALL\n", map[string]string{"problems": "[]"}},
 		{"lost its mode", "-- /usr/bin/sudo 0755 --\n-- /etc/sudoers --\n", map[string]string{"setuid": "false"}},
 		{"closed", "-- /usr/bin/sudo 04755 --\n-- /etc/sudoers !permission --\n", map[string]string{"(reason)": "permission denied"}},
 		{"not installed", "", map[string]string{"(reason)": "sudo is not installed"}},
