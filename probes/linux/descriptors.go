@@ -14,14 +14,15 @@ import (
 	"github.com/hostmend/hostmend/probes"
 )
 
-// processDescriptors are what a process has open, as far as probes ask: sockets, inotify instances, and files without a name.
+// processDescriptors are what a process has open, as far as probes ask: sockets, inotify instances, pseudo-terminals, and files without a name.
 type processDescriptors struct {
-	pid     int
-	sockets []uint32 // inodes
-	inotify []string // numbers of the descriptors
-	deleted []deletedDescriptor
-	cut     bool  // it has more, which were not looked at
-	err     error // it could not be read
+	pid       int
+	sockets   []uint32 // inodes
+	inotify   []string // numbers of the descriptors
+	deleted   []deletedDescriptor
+	terminals int   // pseudo-terminals that it made
+	cut       bool  // it has more, which were not looked at
+	err       error // it could not be read
 }
 
 type deletedDescriptor struct{ fd, path string }
@@ -99,6 +100,8 @@ func (d *processDescriptors) add(fd, target string) {
 	switch path, deleted := strings.CutSuffix(target, deletedMark); {
 	case target == "anon_inode:inotify", target == "inotify": // the latter before Linux 2.6.36
 		d.inotify = append(d.inotify, fd)
+	case target == "/dev/ptmx", target == "/dev/pts/ptmx":
+		d.terminals++
 	case deleted && strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "/memfd:"):
 		d.deleted = append(d.deleted, deletedDescriptor{fd, path})
 	}

@@ -72,6 +72,7 @@ func Probes() []probes.Probe[host.Host] {
 		SysctlText,
 		SystemFiles,
 		TCPStats,
+		Terminals,
 		TimeSync,
 		TrustStore,
 		Unanswered,

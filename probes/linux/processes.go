@@ -81,6 +81,7 @@ type commandIO struct {
 	Command string             `fact:"command,key" doc:"Command name"`
 	Read    float64            `fact:"read_per_s" unit:"bytes/s" doc:"Bytes that were read from disks for it"`
 	Written float64            `fact:"written_per_s" unit:"bytes/s" doc:"Bytes that it gave to be written to disks"`
+	Mean    float64            `fact:"mean_per_s" unit:"bytes/s" doc:"Bytes that it has read and written since it started, for each second of its life: of one that waits for a slow disk while the samples are taken, this tells more"`
 	PID     int                `fact:"pid" unit:"pid" doc:"The one with most of it"`
 	Age     time.Duration      `fact:"age" doc:"How long ago that one started"`
 	Nice    int                `fact:"nice" unit:"level" doc:"Its nice value, from which the kernel also takes its I/O priority unless ionice(1) set another"`
@@ -554,7 +555,7 @@ func (t *processTable) topIO(prev *processTable, before map[int]process, dt time
 			continue
 		}
 		read, written := max(0, now.read-then.read), max(0, now.written-then.written)
-		if read+written == 0 {
+		if read+written == 0 && p.state != 'D' {
 			continue
 		}
 		g := groups[p.command]
@@ -564,7 +565,8 @@ func (t *processTable) topIO(prev *processTable, before map[int]process, dt time
 		}
 		g.Read += float64(read) / dt.Seconds()
 		g.Written += float64(written) / dt.Seconds()
-		if read+written > biggest[p.command] {
+		g.Mean += float64(now.read+now.written) / max(1, age.Seconds())
+		if read+written > biggest[p.command] || g.PID == 0 {
 			biggest[p.command] = read + written
 			g.PID, g.Age, g.Nice, g.Unit, g.Parent = p.pid, age, p.nice, t.unitOf(p), t.parentOf(p)
 		}

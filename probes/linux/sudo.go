@@ -222,7 +222,9 @@ func (f *sudoFacts) ask(ctx context.Context, h host.Host) {
 		f.Problems.All = nil
 	default:
 		said := string(out.Stdout) + string(out.Stderr)
-		f.Problems.All = slices.DeleteFunc(f.Problems.All, func(l sudoersLine) bool { return !strings.Contains(said, l.File) || l.Problem == unusual && !namesLine(said, l.Where) })
+		f.Problems.All = slices.DeleteFunc(f.Problems.All, func(l sudoersLine) bool {
+			return !strings.Contains(said, l.File) || l.Problem == unusual && !namesLine(said, l.Where)
+		})
 	}
 }
 
