@@ -37,6 +37,13 @@ type nginxFacts struct {
 	Upstreams   probes.Cut[nginxUpstream] `fact:"upstreams" doc:"Servers behind it that it complained about in the last ten minutes"`
 	Complaints  []nginxComplaint          `fact:"complaints" doc:"Requests that it answered with an error of its own in the last ten minutes, by kind"`
 	Failing     []failingApp              `fact:"failing" doc:"Paths for which an application behind it answers 500 or more, the last one lately; three at most"`
+	Servers     int                       `fact:"servers" unit:"count" doc:"The server blocks of its configuration"`
+	Listening   probes.Opt[int]           `fact:"listening" unit:"sockets" doc:"TCP sockets that it listens on"`
+	Loopback    probes.Opt[bool]          `fact:"loopback_only" doc:"It listens, and on the loopback address only: nobody but this host reaches it"`
+	Directives  []string                  `fact:"loopback_listens" doc:"If so: the listen directives, as FILE:LINE: TEXT; five at most"`
+	Strangers   int                       `fact:"strangers" unit:"requests" doc:"If so: how many of the last requests in its access logs came from other hosts, before that was so"`
+	LeftOut     []string                  `fact:"left_out" doc:"If it has no server block: files with one in sites-enabled, conf.d or http.d that its configuration does not include; five at most"`
+	Fixed       []fixedAnswer             `fact:"fixed" doc:"Answers written in its configuration that everybody has got since it last changed, whatever he asked for, where the same clients got others before"`
 	Connections int                       `fact:"worker_connections_errors" unit:"count" doc:"How often in the last ten minutes its worker_connections were not enough"`
 	Files       int                       `fact:"open_files_errors" unit:"count" doc:"How often in the last ten minutes it could open no more files"`
 	ConfigError probes.Opt[string]        `fact:"config_error" doc:"What it said of a configuration that it could not load, if since then neither that was changed nor nginx started; absent if there is nothing of the kind"`
@@ -97,6 +104,8 @@ func lookAtNginx(ctx context.Context, h host.Host) (nginxFacts, error) {
 	f.Failing = failingApps(ctx, h, conf, s.access)
 	f.Connections, f.Files, f.ConfigError, f.ConfigAge = s.connections, s.files, s.configError, s.configAge
 	served, err := f.ports(ctx, h, conf)
+	f.exposure(h, conf)
+	f.Fixed = fixedAnswers(h, conf, s.changed)
 	f.Upstreams = most(s.upstreams, maxUpstreams, func(u *nginxUpstream) (int, string) { return u.Refused + u.Timeout + u.Broken, u.Address })
 	groups := upstreamGroups(conf.text)
 	for i := range f.Upstreams.All {
@@ -310,15 +319,20 @@ var nginxListen = regexp.MustCompile(`(?m)^\s*listen\s+([^;]+);`)
 // ports compares what the configuration listens on with who does. It also tells on which ports anybody listens.
 func (f *nginxFacts) ports(ctx context.Context, h host.Host, conf serverConfig) (map[int]bool, error) {
 	served, at := map[int]bool{}, map[int][]uint32{}
+	outside := map[uint32]bool{}
+	webOutside := false
 	err := h.Sockets(ctx, host.SocketQuery{States: 1 << host.TCPListen}, func(s *host.Socket) error {
 		served[int(s.Local.Port())] = true
 		at[int(s.Local.Port())] = append(at[int(s.Local.Port())], s.Inode)
+		outside[s.Inode] = !s.Local.Addr().Unmap().IsLoopback()
+		webOutside = webOutside || outside[s.Inode] && (s.Local.Port() == 80 || s.Local.Port() == 443)
 		return nil
 	})
 	var owners map[uint32]owner
 	if err == nil {
 		owners, err = listenerOwners(ctx, h)
 	}
+	f.listens(owners, outside, webOutside, err)
 	seen := map[int]bool{}
 	for _, m := range nginxListen.FindAllStringSubmatch(conf.text, -1) {
 		port := listenPort(m[1])

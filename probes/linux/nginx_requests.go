@@ -164,8 +164,9 @@ const maxFailing = 3
 func failingApps(ctx context.Context, h host.Host, conf serverConfig, access map[string]*accessPath) []failingApp {
 	found := []failingApp{}
 	for name, p := range access {
-		// 502 and 504 are nginx's own words for an application that does not answer.
-		if p.bad == 0 || p.last < 500 || p.last == 502 || p.last == 504 {
+		// 502 and 504 are nginx's own words for an application that does not answer; one that answers by now is asked how it is.
+		silent := p.last == 502 || p.last == 504
+		if p.bad == 0 || p.last < 500 || silent && !health.MatchString(name) {
 			continue
 		}
 		if address := proxiedTo(conf.text, name); address != "" {
@@ -179,7 +180,10 @@ func failingApps(ctx context.Context, h host.Host, conf serverConfig, access map
 	for i := range found {
 		found[i].ask(ctx, h)
 	}
-	return found
+	return slices.DeleteFunc(found, func(a failingApp) bool {
+		asked, _ := a.Asked.Get()
+		return (a.Status == 502 || a.Status == 504) && asked < 500
+	})
 }
 
 var (

@@ -44,6 +44,10 @@ func TestNginx(t *testing.T) {
 	const none = ` [error] 9#9: *4 no live upstreams while connecting to upstream, client: 10.0.0.1, server: , request: "GET / HTTP/1.1", upstream: "http://shop/x", host: "x"` + "\n"
 	const pool = "-- /etc/nginx/sites-enabled/pool --\nupstream shop {\n    server 127.0.0.1:8081 weight=5;\n    server 10.0.0.2:8081;\n    server 10.0.0.3:8081;\n    server 10.0.0.4:8081 down;\n}\n"
 	const emerg = ` [emerg] 9#9: unknown directive "servr" in /etc/nginx/sites-enabled/shop:1` + "\n"
+	const access = "-- /var/log/nginx/access.log mtime=2025-12-31T23:59:30Z --\n"
+	const before = `10.0.0.1 - - [01/Jan/2026:07:00:00 +0800] "GET / HTTP/1.1" 200 5000 "-" "curl"` + "\n" + `10.0.0.1 - - [01/Jan/2026:07:00:01 +0800] "GET /a?b=c HTTP/1.1" 304 0 "-" "curl"` + "\n"
+	const after = `10.0.0.1 - - [01/Jan/2026:07:50:00 +0800] "GET / HTTP/1.1" 200 5 "-" "curl"` + "\n" + `10.0.0.2 - - [01/Jan/2026:07:50:00 +0800] "GET /b HTTP/1.1" 200 5 "-" "curl"` + "\n"
+	const closed = "-- /etc/nginx/sites-enabled/away mtime=2025-12-31T23:30:00Z --\nserver {\n listen 80;\n # closed\n location / { return 200 \"soon\\n\"; }\n}\n"
 	for _, c := range []struct {
 		name, capture string
 		want          map[string]string
@@ -90,6 +94,17 @@ ExecStart=/usr/bin/b 8081
 		{"servers by name", nginxHost + "-- /etc/nginx/sites-enabled/pool --\nupstream shop {\n server a.internal:80;\n server b.internal;\n}\n" + log + "2026/01/01 07:59:30" + slow, map[string]string{
 			"upstreams[http://10.0.0.9:80].others": "1",
 		}},
+		{"open to others", nginxHost, map[string]string{"servers": "1", "listening": "1", "loopback_only": "false", "left_out": "[]", "fixed": "[]"}},
+		{"on loopback only", strings.NewReplacer("listen 80 ", "listen 127.0.0.1:80 ", "0.0.0.0:80", "127.0.0.1:80").Replace(nginxHost) + access + before, map[string]string{
+			"loopback_only": "true", "strangers": "2", "loopback_listens": `["/etc/nginx/sites-enabled/shop:2: listen 127.0.0.1:80 default_server;","/etc/nginx/sites-enabled/shop:3: listen [::]:80;","/etc/nginx/sites-enabled/shop:5: listen 127.0.0.1:8443 ssl;","/etc/nginx/sites-enabled/shop:6: listen unix:/run/nginx.sock;","/etc/nginx/sites-enabled/shop:7: listen 443 quic;"]`,
+		}},
+		{"behind another one of this host", strings.NewReplacer("listen 80 ", "listen 127.0.0.1:80 ", "0.0.0.0:80", "127.0.0.1:80", `"127.0.0.1:8443"`, `"0.0.0.0:443"`).Replace(nginxHost) + access + before, map[string]string{"loopback_only": "false", "strangers": "0"}},
+		{"without a server", strings.Replace(nginxHost, "include /etc/nginx/sites-enabled/*;", "", 1), map[string]string{"servers": "0", "left_out": `["/etc/nginx/sites-enabled/shop"]`}},
+		{"a page for everything", nginxHost + closed + access + before + after, map[string]string{
+			"fixed[/etc/nginx/sites-enabled/away:4].count": "2", "fixed[/etc/nginx/sites-enabled/away:4].paths": "2", "fixed[/etc/nginx/sites-enabled/away:4].former": "1",
+		}},
+		{"a page for everything, always", nginxHost + closed + access + after, map[string]string{"fixed": "[]"}},
+		{"a page for everything, no more", nginxHost + closed + access + before + after + before, map[string]string{"fixed": "[]"}},
 		{"its own limits", nginxHost + log + "2026/01/01 07:59:30 [alert] 9#9: 768 worker_connections are not enough\n", map[string]string{"worker_connections_errors": "1"}},
 		{"its configuration", nginxHost + log + "2026/01/01 07:50:00" + emerg, map[string]string{
 			"config_error": `"unknown directive \"servr\" in /etc/nginx/sites-enabled/shop:1"`, "config_error_age": `"30s"`,

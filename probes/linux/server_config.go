@@ -13,6 +13,7 @@ import (
 type serverConfig struct {
 	text    string
 	changed time.Time
+	files   []string // all that were read
 }
 
 // maxConfigFiles and maxConfigText bound the configuration of a host with a thousand sites.
@@ -29,7 +30,7 @@ var includes = regexp.MustCompile(`(?im)^\s*(?:include|includeoptional)\s+"?([^;
 func readServerConfig(h host.Files, file, dir string) serverConfig {
 	r := configReader{h: h, dir: dir, files: maxConfigFiles}
 	text := r.read(file, 0)
-	return serverConfig{text, r.changed}
+	return serverConfig{text, r.changed, r.names}
 }
 
 type configReader struct {
@@ -37,6 +38,7 @@ type configReader struct {
 	dir     string
 	files   int
 	size    int
+	names   []string
 	changed time.Time
 }
 
@@ -55,6 +57,7 @@ func (r *configReader) read(file string, depth int) string {
 	}
 	r.changed = laterOf(r.changed, fi.ModTime)
 	r.size += len(b)
+	r.names = append(r.names, file)
 	text := withoutComments(string(b))
 	var all strings.Builder
 	kept := 0

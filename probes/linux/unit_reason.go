@@ -49,6 +49,8 @@ var signs = []sign{
 	{"user-missing", regexp.MustCompile(`Failed to determine (?:user|group) credentials|Failed at step (?:USER|GROUP) spawning`)},
 	{"directory-missing", regexp.MustCompile(`Changing to the requested working directory failed|Failed at step CHDIR spawning`)},
 	{"namespace", regexp.MustCompile(`Failed at step NAMESPACE spawning|Failed to set up mount namespacing`)},
+	{"host-key-changed", regexp.MustCompile(`REMOTE HOST IDENTIFICATION HAS CHANGED|Offending \S+ key in |host key for \S+ has changed`)},
+	{"key-too-open", regexp.MustCompile(`UNPROTECTED PRIVATE KEY FILE|Permissions \d+ for '[^']+' are too open|(?:bad permissions|private key will be ignored)`)},
 	{"permission-denied", regexp.MustCompile(`(?:Failed to (?:locate executable|execute)|Failed at step EXEC spawning) .*Permission denied`)},
 	{"program-unusable", regexp.MustCompile(`(?:Failed to execute|Failed at step EXEC spawning) .*Exec format error|\$'\\r': command not found|(?:\\r|\r|\^M)['’]?: (?:No such file|command not found|not found|bad interpreter)`)},
 	{"program-missing", regexp.MustCompile(`Failed to (?:locate executable|execute) .*No such file|Failed at step EXEC spawning .*No such file`)},
@@ -58,10 +60,13 @@ var signs = []sign{
 	{"read-only", regexp.MustCompile(`(?i)read-only file system|EROFS`)},
 	{"data-damaged", regexp.MustCompile(`(?i)could not locate a valid checkpoint|invalid (?:primary )?checkpoint record|database files are incompatible|wrong signature trying to load DB|bad file format reading the append only|unexpected EOF reading RDB|(?:short read|unexpected end of file|internal error) .*(?:RDB|loading DB)|InnoDB: .*(?:corrupt|damaged|missing)|database disk image is malformed|checksum (?:mismatch|failed|error)|\bcorrupt(?:ed|ion)?\b`)},
 	{"library-missing", regexp.MustCompile(`ModuleNotFoundError|No module named |Can't locate \S+\.pm in @INC|(?i)cannot find module |cannot load such file|could not find or load main class|NoClassDefFoundError|unable to load dynamic library|cannot open shared object file|failed opening required`)},
+	{"config-invalid", regexp.MustCompile(`(?i:environment variables?|env(?:ironment)? vars?)\b.*(?i:not set|missing|required|undefined|unset|empty|not found|must be)|(?i:missing|required|undefined|unset|not set|must set|please set|set the)\b.*(?i:environment variable|env(?:ironment)? var)|\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b['"]?:? (?:variable )?(?i:is |are )?(?i:not set|unset|not defined|undefined|missing|required|empty|must be set|unbound variable|parameter (?:null or )?not set)|KeyError: ['"][A-Z][A-Z0-9_]+['"]|(?i:missing|required|undefined|unset)\b[^/]{0,30}\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b|: unbound variable|: parameter (?:null or )?not set`)},
 	{"config-invalid", regexp.MustCompile(`(?i)syntax error|SyntaxError|configuration file .* test failed|\[emerg\] .* in /|unknown (?:configuration )?(?:directive|variable|option|keyword)|unrecognized configuration parameter|unexpected (?:token|end of file|character)|bad configuration|invalid (?:configuration|command|value for parameter) |error(?:\(s\))? found in configuration|fatal (?:config|error, can't open config)|bad directive|parse ?error|config(?:uration)? file (?:line|error)|(?:unable|failed) to (?:configure|parse|load|read) .*config|both as a flag and in the configuration file|configuration file .* contains errors|\bline \d+ of configuration file |unsupported (?:option|directive)|unrecognized (?:option|argument)`)},
 	{"access-refused", regexp.MustCompile(`(?i)password authentication failed|no pg_hba\.conf entry|access denied for user|NOAUTH |WRONGPASS |authentication failed|invalid password`)},
 	{"name-unresolved", regexp.MustCompile(`(?i)name or service not known|temporary failure in name resolution|no address associated with hostname|no such host|could not resolve host|getaddrinfo|EAI_AGAIN|ENOTFOUND|UnknownHostException|host not found in upstream`)},
 	{"limit-reached", regexp.MustCompile(`(?i)too many open files|EMFILE|cannot allocate memory|ENOMEM|std::bad_alloc|OutOfMemoryError|MemoryError|out of memory|max virtual memory areas|can't start new thread|unable to create (?:native )?thread|pthread_create|resource temporarily unavailable|fork: retry`)},
+	{"host-key-unknown", regexp.MustCompile(`(?i)host key verification failed|authenticity of host .* can't be established|no \S+ host key is known for`)},
+	{"key-refused", regexp.MustCompile(`(?i)permission denied \((?:publickey|password|keyboard|gssapi)|load key "[^"]+": |no such identity: |too many authentication failures`)},
 	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|EPERM\b|has (?:invalid|group or world) (?:permissions|access)|has wrong ownership|operation not permitted|AccessDeniedException: /|address family not supported`)},
 	{"file-missing", regexp.MustCompile(`(?i)no such file or directory|ENOENT|FileNotFound|file not found|cannot find file|(?:^|[\s"'])/\S+ does not exist|\b(?:file|directory) [^:]{1,80} does not exist|command not found|^\S+: (?:line )?\d+: .*: not found`)},
 	{"dependency-refused", regexp.MustCompile(`(?i)connection refused|ECONNREFUSED|could not connect to|can't connect to|connection timed out|ETIMEDOUT|no route to host|network is unreachable|EHOSTUNREACH|ENETUNREACH`)},
@@ -69,10 +74,10 @@ var signs = []sign{
 
 // harmless are lines that look like a sign and are none: what a program goes on without, cleans up on its way out, or is refused by a server.
 var harmless = regexp.MustCompile(`(?i)can't open PID file|using (?:the )?defaults?|ignor(?:ed|ing)|skipp(?:ed|ing)|continuing|\boptional|\bunlink|\bremov(?:e|ing)|` +
-	`permission denied (?:for (?:table|relation|schema|database|sequence|function|view|column|language)|\((?:publickey|password)|, please)|\b(?:HTTP|status)\S*[ :=]+40[134]\b`)
+	`permission denied (?:for (?:table|relation|schema|database|sequence|function|view|column|language)|, please)|\b(?:HTTP|status)\S*[ :=]+40[134]\b`)
 
-// ofManager is how many of the signs are the linker's and the service manager's own words, which are surer than a program's.
-const ofManager = 8
+// ofManager is how many of the signs are the linker's, the service manager's and ssh's own words, which are surer than a program's.
+const ofManager = 10
 
 // explain finds the reason in the log of the unit's last runs. The service manager's words come first, then the last line of the program's
 // that says something: what it said before it did survive. 203 alone does not tell a missing program from one that may not be run.

@@ -37,6 +37,9 @@ func (u *unitFacts) investigate(ctx context.Context, h host.Host) {
 		}
 	}
 	program := programOf(p["ExecStart"])
+	if u.Reason == "" && u.Signal == "" && (u.exited(255) || sshCommand.MatchString(one("ExecStart"))) {
+		u.lookAtClientKeys(h, one("ExecStart"), unitFilesOf(p))
+	}
 	switch {
 	case u.Load == "bad-setting" || u.Load == "error":
 		u.Detail = redactLine(one("LoadError"))
@@ -410,6 +413,12 @@ const (
 
 var killing = regexp.MustCompile(`\b(?:p?kill|killall5?|skill|fuser)\b|\bsystemctl\s+(?:-\S+\s+)*(?:kill|stop|restart|try-restart|reload-or-restart)\b|\bservice\s+\S+\s+(?:stop|restart)\b`)
 
+// A script may look for the process in one line and kill what it found in another.
+var (
+	findsProcess = regexp.MustCompile(`\b(?:pgrep|pidof|ps|lsof|ss|systemctl show)\b|\.pid\b`)
+	killsFound   = regexp.MustCompile(`\bkill\b[^#]*\$`)
+)
+
 // killerSearch looks through what runs by the clock or as a service on this host for a line that kills a unit.
 type killerSearch struct {
 	h     host.Files
@@ -465,7 +474,7 @@ func (s *killerSearch) file(name string, follow bool) string {
 	if err != nil || strings.HasPrefix(string(text), "\x7fELF") {
 		return ""
 	}
-	n := 0
+	n, finds := 0, false
 	for line := range strings.Lines(string(text)) {
 		n++
 		line = strings.TrimSpace(line)
@@ -473,7 +482,8 @@ func (s *killerSearch) file(name string, follow bool) string {
 		if line == "" || line[0] == '#' || line[0] == ';' || !command {
 			continue
 		}
-		if s.kills(line) {
+		finds = finds || findsProcess.MatchString(line) && s.names.MatchString(line)
+		if s.kills(line) || finds && killsFound.MatchString(line) {
 			return fmt.Sprintf("%s:%d: %s", name, n, redactLine(line))
 		}
 		if !follow {

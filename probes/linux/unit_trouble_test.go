@@ -40,6 +40,7 @@ func TestFindKiller(t *testing.T) {
 	for _, c := range []struct{ name, capture, want string }{
 		{"a timer's service", "-- /etc/systemd/system/guard.service --\n[Service]\nDescription=pkill app\nExecStart=/usr/local/sbin/guard\n" + script, "/usr/local/sbin/guard:3: "},
 		{"a crontab", "-- /etc/cron.d/x --\n* * * * * root systemctl restart app\n", "/etc/cron.d/x:1: "},
+		{"in two lines", "-- /etc/cron.d/x --\n* * * * * root /opt/x\n-- /opt/x --\n#!/bin/sh\nfor p in $(pgrep -f /usr/local/bin/app); do\n  kill -KILL \"$p\"\ndone\n", "/opt/x:3: "},
 		{"another one's", "-- /etc/cron.d/x --\n* * * * * root systemctl restart mapping\n", ""},
 		{"its own", "-- /etc/systemd/system/app.service --\n[Service]\nExecStop=/bin/kill app\n", ""},
 	} {

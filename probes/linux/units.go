@@ -51,7 +51,7 @@ type unitFacts struct {
 	Running     bool                      `fact:"running" doc:"active and alive"`
 	Stopped     bool                      `fact:"stopped" doc:"Enabled, meant to stay, its conditions met, and yet neither running nor failed: somebody stopped it, or it ended by itself"`
 	Log         []string                  `fact:"log" doc:"Its last log lines, five at most; empty for a unit that is in no trouble"`
-	Reason      string                    `fact:"reason" doc:"Why it is in trouble, as its exit status, its result, its last run's log or its program's file says: port-taken, address-missing, program-missing, program-unusable, library-missing, user-missing, directory-missing, environment-missing, file-missing, permission-denied, read-only, config-invalid, data-damaged, disk-full, limit-reached, dependency-refused, name-unresolved, access-refused, namespace, pre-start, killed, oom-kill, watchdog, timeout, start-limit; empty where nothing says"`
+	Reason      string                    `fact:"reason" doc:"Why it is in trouble, as its exit status, its result, its last run's log or its program's file says: port-taken, address-missing, program-missing, program-unusable, library-missing, user-missing, directory-missing, environment-missing, key-too-open, host-key-changed, host-key-unknown, key-refused, file-missing, permission-denied, read-only, config-invalid, data-damaged, disk-full, limit-reached, dependency-refused, name-unresolved, access-refused, namespace, pre-start, killed, oom-kill, watchdog, timeout, start-limit; empty where nothing says"`
 	Sign        string                    `fact:"sign" doc:"The log line that says so; empty where the exit status or the result does"`
 	Detail      string                    `fact:"detail" doc:"What was found out besides: what is wrong with its program's file, which of its commands failed, which time limit it met, where systemd cannot read its unit file; empty where there is nothing"`
 	Signal      string                    `fact:"signal" doc:"The signal that ended its main process last: KILL, SEGV; empty if it ended by itself"`
@@ -60,6 +60,7 @@ type unitFacts struct {
 	Port        probes.Opt[int]           `fact:"port" unit:"port" doc:"The port that it wanted, where its log names one"`
 	Holder      probes.Opt[string]        `fact:"holder" doc:"Who listens on that port: command, pid and unit; absent if nobody does now"`
 	NeededBy    string                    `fact:"needed_by" doc:"Of one that does not run: who needs it, as a running or enabled unit that requires it, or a program that is refused where it should serve; empty if nobody is known"`
+	Starts      string                    `fact:"starts" doc:"Of a timer: the service that it starts, by its name; empty for others"`
 	Unmet       bool                      `fact:"unmet" doc:"It is needed and was not started because a condition of its unit did not hold"`
 	Ailing      bool                      `fact:"ailing" doc:"It runs, and what is behind nginx there answers 500 or more lately: reason and sign are then what it says of that"`
 	Halted      string                    `fact:"halted" doc:"signal: all its processes are stopped by a signal or a debugger; freezer: its control group is frozen; else empty"`
@@ -121,7 +122,7 @@ func units(ctx context.Context, h host.Host) (unitsFacts, error) {
 			u.NeededBy = by
 		}
 		u.Unmet = u.Active == "inactive" && p["ConditionResult"] == "no" && u.NeededBy != ""
-		if u.NeededBy == "" && u.Active == "inactive" && (u.Stopped || u.Load == "masked") {
+		if u.NeededBy == "" && u.Active == "inactive" && (u.Stopped || u.Load == "masked") && u.Starts == "" {
 			u.NeededBy = requiredBy(ctx, h, u.Name)
 		}
 		if u.notable() {
@@ -239,6 +240,12 @@ func parseUnit(block string, now time.Time) (u unitFacts, p map[string]string, e
 	}
 	u.Running = u.Active == "active" && u.Sub != "exited"
 	u.Stopped = u.Active == "inactive" && u.Enabled == "enabled" && u.Load == "loaded" && p["ConditionResult"] == "yes" && p["Type"] != "" && p["Type"] != "oneshot"
+	if timed, ok := strings.CutSuffix(u.Name, ".timer"); ok {
+		// A timer that was not started since the boot has no time of a change: its target may not be one of this boot's.
+		_, started := u.Since.Get()
+		u.Stopped = u.Active == "inactive" && u.Enabled == "enabled" && u.Load == "loaded" && p["ConditionResult"] == "yes" && started
+		u.Starts = timed + ".service"
+	}
 	return u, p, nil
 }
 
