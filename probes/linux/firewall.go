@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -36,6 +37,7 @@ type firewallFacts struct {
 	Masquerade bool                        `fact:"masquerade" doc:"Some rule hides other hosts, such as containers, behind an address of this one: masquerade or snat"`
 	Listeners  probes.Cut[firewallVerdict] `fact:"listeners" doc:"Listening ports of addresses that others can reach"`
 	BothKinds  bool                        `fact:"iptables_both" doc:"Rules stand in the kernel's old tables (iptables-legacy) and in those that iptables makes in nftables, so that each tool shows a part of them"`
+	Partial    []partialDrop               `fact:"partial" doc:"Rules that drop or reject some packets of connections to a listening port: by chance, above a rate or a number of connections, or by their content; at most 16"`
 	Bridges    []bridgeVerdict             `fact:"bridges" doc:"Bridges with an IPv4 network and something on it, such as containers: may those reach others?"`
 	Local      probes.Cut[localVerdict]    `fact:"local" doc:"TCP ports, as this host's own programs reach them over loopback by IPv4"`
 	Outgoing   []outgoingVerdict           `fact:"outgoing" doc:"What this host asks of others: its name servers, the cloud's metadata, and a time and a web server on the Internet"`
@@ -107,6 +109,7 @@ func firewall(ctx context.Context, h host.Host) (firewallFacts, error) {
 		}
 		f.Listeners.All = append(f.Listeners.All, judgeSocket(rules, ways, s, served, &fuel))
 	}
+	f.Partial = judgePartial(rules, ways, sockets, &fuel)
 	f.Local = judgeLocal(rules, served, &fuel)
 	return f, nil
 }
@@ -405,6 +408,7 @@ func (r *ruleset) replaceTables(ctx context.Context, h host.Host, family string,
 	if err != nil {
 		return err
 	}
+	shown := maps.Clone(r.called)
 	for _, c := range r.called {
 		if c.family == family && which(c.table) {
 			r.rules -= len(c.rules)
@@ -413,7 +417,19 @@ func (r *ruleset) replaceTables(ctx context.Context, h host.Host, family string,
 	for _, chains := range []*[]*chain{&r.base, &r.out, &r.through} {
 		*chains = slices.DeleteFunc(*chains, func(c *chain) bool { return c.family == family && which(c.table) })
 	}
-	return r.addIptables(data, family, "", which)
+	if err := r.addIptables(data, family, "", which); err != nil {
+		return err
+	}
+	for key, c := range r.called { // iptables-save shows no counters
+		old := shown[key]
+		if old == nil || old == c || len(old.rules) != len(c.rules) {
+			continue
+		}
+		for i := range c.rules {
+			c.rules[i].packets = old.rules[i].packets
+		}
+	}
+	return nil
 }
 
 // iptablesSave runs the first of the named programs that is installed.

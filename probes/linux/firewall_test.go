@@ -71,6 +71,33 @@ func TestFirewall(t *testing.T) {
 	}{
 		{"nothing installed", "", map[string]string{"(reason)": "no firewall tool is installed"}},
 		{
+			"some packets are dropped by chance and above a rate",
+			nftDumpOf(append(inputChain("accept",
+				`[{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":80}},{"limit":{"rate":2,"per":"minute","inv":true}},{"counter":{"packets":4,"bytes":9}},{"drop":null}]`,
+				`[{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":8080}},{"limit":{"rate":2,"per":"minute","inv":true}},{"drop":null}]`),
+				`{"chain":{"family":"inet","table":"filter","name":"out","handle":9,"type":"filter","hook":"output","prio":0,"policy":"accept"}}`,
+				`{"rule":{"family":"inet","table":"filter","chain":"out","handle":10,"expr":[{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"sport"}},"right":22}},{"match":{"op":"==","left":{"numgen":{"mode":"random","mod":100,"offset":0}},"right":0}},{"drop":null}]}}`)...),
+			map[string]string{
+				"listeners[tcp/0.0.0.0:80].verdict":                                                       `"pass"`,
+				"partial[inet filter out: tcp sport 22 numgen random mod 100 0 drop # handle 10].by":      `"chance"`,
+				"partial[inet filter out: tcp sport 22 numgen random mod 100 0 drop # handle 10].packets": "null",
+				"partial[inet filter input: tcp dport 80 limit counter drop # handle 2].by":               `"rate"`,
+				"partial[inet filter input: tcp dport 80 limit counter drop # handle 2].packets":          "4",
+				"partial[inet filter input: tcp dport 8080 limit drop # handle 3].by":                     "none",
+			},
+		},
+		{
+			"some packets are dropped by their content, which only iptables-save shows",
+			nftDumpOf(`{"table":{"family":"ip","name":"filter","handle":1}}`,
+				`{"chain":{"family":"ip","table":"filter","name":"INPUT","handle":1,"type":"filter","hook":"input","prio":0,"policy":"accept"}}`,
+				`{"rule":{"family":"ip","table":"filter","chain":"INPUT","handle":2,"expr":[{"xt":{"type":"match","name":"string"}},{"counter":{"packets":5,"bytes":660}},{"drop":null}]}}`) +
+				"-- $ iptables-nft-save --\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 80 -m string --string /large --algo bm -j DROP\nCOMMIT\n",
+			map[string]string{
+				`partial[ip filter INPUT: -A INPUT -p tcp -m tcp --dport 80 -m string --string /large --algo bm -j DROP].by`:      `"content"`,
+				`partial[ip filter INPUT: -A INPUT -p tcp -m tcp --dport 80 -m string --string /large --algo bm -j DROP].packets`: "5",
+			},
+		},
+		{
 			"what loopback and ordinary accounts may", "-- $ iptables-nft-save --\n*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 631 -j DROP\n" +
 				"-A OUTPUT -d 100.100.100.200/32 -m owner ! --uid-owner 0 -j REJECT\nCOMMIT\n-- $ ip6tables-nft-save --\n-- route-to 100.100.100.200 --\n" + `{"dst":"100.100.100.200/32","prefsrc":"10.0.0.5","gw":"10.0.0.1","link":2,"table":254,"type":"unicast"}` + "\n",
 			map[string]string{

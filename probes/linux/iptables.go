@@ -78,6 +78,7 @@ func (r *ruleset) addIptablesRule(line, family, table string) error {
 	r.rules++
 	r.masquerades = r.masquerades || slices.Contains(words, "MASQUERADE") || slices.Contains(words, "SNAT")
 	for i, w := range words {
+		r.partly = r.partly || differing[w] != ""
 		if w == "-s" || w == "--source" {
 			if p, err := netip.ParsePrefix(words[min(i+1, len(words)-1)]); err == nil {
 				a := p.Addr()
@@ -200,13 +201,16 @@ func always(t tri, why string) step {
 
 // iptablesMatch compiles one matching option.
 func iptablesMatch(o *option) step {
-	test := iptablesTest(o)
+	test, some := iptablesTest(o), differing[o.name]
+	if o.module != "recent" && (o.name == "--update" || o.name == "--rcheck") {
+		some = ""
+	}
 	return func(p *packet) result {
 		t := test(p)
 		if o.not {
 			t = -t
 		}
-		return result{match: t, why: o.text()}
+		return result{match: t, why: o.text(), some: some}
 	}
 }
 
@@ -215,7 +219,14 @@ var modifiers = []string{
 	"--limit-burst", "--comment", "--seconds", "--hitcount", "--name", "--rsource", "--rdest", "--mask", "--reap", "--rttl", "--hashlimit-burst",
 	"--hashlimit-mode", "--hashlimit-name", "--hashlimit-htable-size", "--hashlimit-htable-max", "--hashlimit-htable-expire",
 	"--hashlimit-htable-gcinterval", "--hashlimit-srcmask", "--hashlimit-dstmask", "--connlimit-mask", "--connlimit-saddr", "--connlimit-daddr",
-	"--loose", "--validmark", "--accept-local", "--invert", "--limit-iface-in",
+	"--loose", "--algo", "--from", "--to", "--icase", "--mode", "--packet", "--validmark", "--accept-local", "--invert", "--limit-iface-in",
+}
+
+// differing are options that are not the same for all packets of a connection.
+var differing = map[string]string{
+	"--probability": "chance", "--every": "chance",
+	"--hashlimit-above": "rate", "--connlimit-above": "rate", "--update": "rate", "--rcheck": "rate",
+	"--string": "content", "--hex-string": "content", "--u32": "content", "--bytecode": "content", "--length": "content",
 }
 
 func iptablesTest(o *option) func(*packet) tri {

@@ -32,15 +32,20 @@ func (r *ruleset) comeIn(p packet, fuel *int) fate {
 	if first.verdict != "pass" || first.moved != nil {
 		return first
 	}
-	back, later := p, p
-	back.src, back.dst, back.sport, back.dport, back.iif, back.oif, back.answer = p.dst, p.src, p.dport, p.sport, "", p.iif, true
-	later.later = true
-	for _, next := range []packet{back, later} {
+	for _, next := range conversation(p)[1:] {
 		if f := r.follow(next, fuel); f.verdict == "drop" || f.verdict == "reject" {
 			return f
 		}
 	}
 	return first
+}
+
+// conversation is a first packet in, the answer to it, and a further packet in.
+func conversation(p packet) []packet {
+	back, later := p, p
+	back.src, back.dst, back.sport, back.dport, back.iif, back.oif, back.answer = p.dst, p.src, p.dport, p.sport, "", p.iif, true
+	later.later = true
+	return []packet{p, back, later}
 }
 
 // judgeLocal walks connections from this host to its own listeners, out by loopback and in again.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/hostmend/hostmend/probes"
 )
 
 // This file reads `nft -j list ruleset` (libnftables-json(5)). Its expressions are objects with one key, which names their kind.
@@ -104,10 +106,49 @@ func parseNft(data []byte) (*nftables, error) {
 			}
 			n.collectPeers(e)
 			r.steps = append(r.steps, t.statement(e))
+			n.partly = n.partly || differsIn(e)
+			if m, _ := e["counter"].(map[string]any); m != nil {
+				if n, ok := m["packets"].(float64); ok {
+					r.packets = probes.Some(int(n))
+				}
+			}
 		}
 		c.rules = append(c.rules, r)
 	}
 	return n, nil
+}
+
+// differs says of the left side of a match why it is not the same for all packets of a connection; empty if it is.
+func differs(left any) string {
+	m, _ := left.(map[string]any)
+	if _, ok := m["numgen"]; ok {
+		return "chance"
+	}
+	payload, _ := m["payload"].(map[string]any)
+	if meta, _ := m["meta"].(map[string]any); payload["base"] != nil || payload["field"] == "length" || meta["key"] == "length" {
+		return "content"
+	}
+	return ""
+}
+
+// differsIn reports whether a statement is one that differs tells of, or a limit that matches what is above it.
+func differsIn(e map[string]any) bool {
+	for kind, arg := range e {
+		m, _ := arg.(map[string]any)
+		switch kind {
+		case "match":
+			return differs(m["left"]) != ""
+		case "limit", "ct count":
+			over, _ := m["inv"].(bool)
+			return over
+		case "set", "meter":
+			return slices.ContainsFunc(asList(m["stmt"]), func(s any) bool {
+				inner, _ := s.(map[string]any)
+				return differsIn(inner)
+			})
+		}
+	}
+	return false
 }
 
 // asList is a value that JSON writes bare when there is only one.
@@ -136,7 +177,10 @@ func (t nftTable) statement(e map[string]any) step {
 		switch kind {
 		case "match":
 			op, _ := m["op"].(string)
-			return func(p *packet) result { return result{match: t.match(p, m["left"], op, m["right"]), why: text} }
+			some := differs(m["left"])
+			return func(p *packet) result {
+				return result{match: t.match(p, m["left"], op, m["right"]), why: text, some: some}
+			}
 		case "vmap":
 			return func(p *packet) result { return t.vmap(p, m, text) }
 		case "reject":
@@ -156,7 +200,8 @@ func (t nftTable) statement(e map[string]any) step {
 		case "limit", "ct count":
 			// An ordinary client is under the limit; inv is nft's "over".
 			over, _ := m["inv"].(bool)
-			return func(*packet) result { return result{match: truth(!over)} }
+			some := map[bool]string{true: "rate"}[over]
+			return func(*packet) result { return result{match: truth(!over), some: some} }
 		case "set", "meter", "map":
 			return t.dynamic(m, text)
 		case "redirect", "dnat":

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+
+	"github.com/hostmend/hostmend/probes"
 )
 
 // This file walks a packet through a set of firewall rules as the kernel would, whatever tool they were written with. What cannot
@@ -79,14 +81,16 @@ type result struct {
 	why    string // maybe, lost: the expression that it hangs on
 	end    end
 	target string // jump: the chain
+	some   string // what it hangs on differs from packet to packet of one connection: chance, rate or content
 }
 
 // step is one expression or statement of a rule; it may change the packet's mark or destination.
 type step func(*packet) result
 
 type rule struct {
-	text  string
-	steps []step
+	text    string
+	steps   []step
+	packets probes.Opt[int] // that matched, if the rule has a counter
 }
 
 // chain is a list of rules. A base chain has a hook.
@@ -141,6 +145,8 @@ type ruleset struct {
 	masquerades bool
 	peers       []netip.Addr // sources that rules name: one address of each
 	ipsets      map[string]*ipSet
+	partly      bool                                 // some rule looks at what differs between packets of one connection
+	heed        func(c *chain, r *rule, some string) // told of rules on the way that drop some packets of a connection; nil: nobody asks
 }
 
 func chainKey(family, table, name string) string { return family + " " + table + " " + name }
@@ -309,6 +315,9 @@ func (w *walk) apply(c *chain, r *rule, depth int) after {
 	before := w.packet
 	for _, s := range r.steps {
 		res := s(&w.packet)
+		if res.some != "" && w.heed != nil && w.dropsThen(c, r, before) {
+			w.heed(c, r, res.some)
+		}
 		if res.match == no {
 			return after{goesOn: true}
 		}
@@ -333,6 +342,25 @@ func (w *walk) apply(c *chain, r *rule, depth int) after {
 		w.forget(c, r, before)
 	}
 	return after{goesOn: true}
+}
+
+// dropsThen reports whether a rule drops the packet if what differs from packet to packet is so.
+func (w *walk) dropsThen(c *chain, r *rule, p packet) bool {
+	for _, s := range r.steps {
+		res := s(&p)
+		switch {
+		case res.match == no && res.some == "":
+			return false
+		case res.end == drop || res.end == reject:
+			return true
+		case res.end == jump || res.end == jumpForGood: // to a chain that logs and drops, perhaps
+			target := w.called[chainKey(c.family, c.table, res.target)]
+			return target != nil && slices.ContainsFunc(target.rules, func(r rule) bool {
+				return len(r.steps) == 1 && (r.steps[0](&p).end == drop || r.steps[0](&p).end == reject)
+			})
+		}
+	}
+	return false
 }
 
 // forget takes back what a rule did that perhaps did not match: a mark is then not known, and neither is where a

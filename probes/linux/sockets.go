@@ -52,9 +52,9 @@ type socketsFacts struct {
 	UDPPct      probes.Opt[float64] `fact:"udp_memory_pct" unit:"%" doc:"udp_memory, as part of udp_memory_max"`
 
 	Ports       probes.Opt[int]     `fact:"ephemeral_ports" unit:"ports" doc:"Ports that connections from here may use; net.ipv4.ip_local_port_range without those of net.ipv4.ip_local_reserved_ports"`
-	PortsUsed   int                 `fact:"ephemeral_used" unit:"ports" doc:"Connections from here to the destination that has the most; each needs a port of its own"`
-	PortsTarget probes.Opt[string]  `fact:"ephemeral_target" doc:"That destination, as in 192.0.2.1 → 198.51.100.7:443; absent without any"`
-	PortsOwner  probes.Opt[string]  `fact:"ephemeral_owner" doc:"Who holds most of the connections there that are open, its process and its unit; asked for from half of the ports on. Absent if all of them are closed, or nobody's"`
+	PortsUsed   int                 `fact:"ephemeral_used" unit:"ports" doc:"Connections from here to the destination that has the most, each of which needs a port of its own; or, if those are more, the ports on which programs listen"`
+	PortsTarget probes.Opt[string]  `fact:"ephemeral_target" doc:"That destination, as in 192.0.2.1 → 198.51.100.7:443; or 'anybody: programs listen on them'; absent without any"`
+	PortsOwner  probes.Opt[string]  `fact:"ephemeral_owner" doc:"Who holds most of the connections there that are open, or of the listeners, its process and its unit; asked for from half of the ports on. Absent if all of them are closed, or nobody's"`
 	PortsPct    probes.Opt[float64] `fact:"ephemeral_used_pct" unit:"%" doc:"ephemeral_used, as part of ephemeral_ports"`
 }
 
@@ -74,7 +74,7 @@ func sockets(ctx context.Context, h host.Host) (socketsFacts, error) {
 	if err != nil {
 		return f, err
 	}
-	states, flows, err := countSockets(ctx, h, low, high)
+	states, flows, listened, err := countSockets(ctx, h, low, high)
 	if err != nil {
 		return f, err
 	}
@@ -99,6 +99,8 @@ func sockets(ctx context.Context, h host.Host) (socketsFacts, error) {
 			f.Listen = n
 		}
 	}
+	// A host with few ports for connections may well listen on some of them.
+	const manyListeners = 1000
 	var busiest flow
 	for to, n := range flows {
 		// Of equals the lowest, so that the same sockets make the same facts.
@@ -108,6 +110,9 @@ func sockets(ctx context.Context, h host.Host) (socketsFacts, error) {
 	}
 	if f.PortsUsed > 0 {
 		f.PortsTarget = probes.Some(fmt.Sprintf("%s → %s", busiest.local, busiest.remote))
+	}
+	if listened > f.PortsUsed && listened > manyListeners {
+		f.PortsUsed, busiest, f.PortsTarget = listened, flow{}, probes.Some("anybody: programs listen on them")
 	}
 	if high >= low && high > 0 {
 		ports, err := unreserved(h, low, high)
@@ -129,11 +134,15 @@ func sockets(ctx context.Context, h host.Host) (socketsFacts, error) {
 // flowSample is how many connections are traced to their process: with several programs the one that has most is likely to be the most of them.
 const flowSample = 64
 
-// flowOwner finds who has opened connections. One that is in TIME-WAIT has no owner any more.
+// flowOwner finds who has opened connections, or without a flow who listens. One that is in TIME-WAIT has no owner any more.
 func flowOwner(ctx context.Context, h host.Host, to flow) probes.Opt[string] {
 	inodes := map[uint32]bool{}
-	err := h.Sockets(ctx, host.SocketQuery{States: 1<<host.TCPEstablished | 1<<host.TCPSynSent | 1<<host.TCPCloseWait}, func(s *host.Socket) error {
-		if s.Inode != 0 && s.Local.Addr() == to.local && s.Remote == to.remote && len(inodes) < flowSample {
+	states := uint32(1<<host.TCPEstablished | 1<<host.TCPSynSent | 1<<host.TCPCloseWait)
+	if to == (flow{}) {
+		states = 1 << host.TCPListen
+	}
+	err := h.Sockets(ctx, host.SocketQuery{States: states}, func(s *host.Socket) error {
+		if s.Inode != 0 && (to == (flow{}) || s.Local.Addr() == to.local && s.Remote == to.remote) && len(inodes) < flowSample {
 			inodes[s.Inode] = true
 		}
 		return nil
@@ -162,8 +171,8 @@ func flowOwner(ctx context.Context, h host.Host, to flow) probes.Opt[string] {
 }
 
 // countSockets counts by state, and connections by flow: those from a port of the range on which nothing listens here, for the other
-// ones were opened by the other end. The kernel dumps listeners first.
-func countSockets(ctx context.Context, h host.Kernel, low, high int) (states [host.TCPNewSynRecv + 1]int, flows map[flow]int, err error) {
+// ones were opened by the other end; and the ports of the range on which something listens. The kernel dumps listeners first.
+func countSockets(ctx context.Context, h host.Kernel, low, high int) (states [host.TCPNewSynRecv + 1]int, flows map[flow]int, listened int, err error) {
 	var listening [1 << 16 / 64]uint64
 	flows = map[flow]int{}
 	var last flow
@@ -175,6 +184,9 @@ func countSockets(ctx context.Context, h host.Kernel, low, high int) (states [ho
 		states[s.State]++
 		port := int(s.Local.Port())
 		if s.State == host.TCPListen {
+			if listening[port/64]&(1<<(port%64)) == 0 && low <= port && port <= high {
+				listened++
+			}
 			listening[port/64] |= 1 << (port % 64)
 			return nil
 		}
@@ -191,7 +203,7 @@ func countSockets(ctx context.Context, h host.Kernel, low, high int) (states [ho
 	})
 	flows[last] += run
 	delete(flows, flow{})
-	return states, flows, err
+	return states, flows, listened, err
 }
 
 // portRange is where the kernel takes the ports of outgoing connections from; without the file there is none.

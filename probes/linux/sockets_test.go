@@ -70,6 +70,9 @@ func TestSockets(t *testing.T) {
 			"ephemeral_used": "60", "ephemeral_owner": `"crawler (pid 77, crawler.service)"`,
 		}},
 		{"connections that nobody owns", socketFiles + strings.Replace(heldSockets(), "OWNER", "socket:[9]", 1), map[string]string{"ephemeral_used": "60", "ephemeral_owner": "null"}},
+		{"programs listen on the ports for connections", strings.Replace(socketFiles, "40099", "43099", 1) + "-- tcp --\n" + listenersAt(40000, 2600), map[string]string{
+			"ephemeral_used": "2600", "ephemeral_target": `"anybody: programs listen on them"`, "ephemeral_owner": "null",
+		}},
 		{"nothing connected", socketFiles + "-- tcp --\n", map[string]string{
 			"tcp": "0", "ephemeral_used": "0", "ephemeral_target": "null", "ephemeral_used_pct": "0",
 		}},
@@ -95,12 +98,21 @@ UDP: inuse 0 mem 5
 }
 
 // TestFlowsOfClients: a server has as many flows as clients, so they are not kept.
+// listenersAt are n sockets that listen, from a port on.
+func listenersAt(port, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "{\"state\":10,\"local\":\"0.0.0.0:%d\"}\n", port+i)
+	}
+	return b.String()
+}
+
 func TestFlowsOfClients(t *testing.T) {
 	h, err := hosttest.Parse([]byte(socketLines()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, flows, err := countSockets(t.Context(), h, 40000, 40099)
+	_, flows, _, err := countSockets(t.Context(), h, 40000, 40099)
 	if err != nil || len(flows) != 2 {
 		t.Errorf("%d flows, %v; want the two destinations: %v", len(flows), err, flows)
 	}
