@@ -43,6 +43,7 @@ func Probes() []probes.Probe[host.Host] {
 		Load,
 		Logging,
 		LoginWaits,
+		Mappings,
 		Memory,
 		Modules,
 		MountPoints,

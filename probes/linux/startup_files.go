@@ -22,7 +22,8 @@ var StartupFiles = probes.Define(probes.Probe[host.Host]{
 
 Reads what login shells read first (/etc/profile, profile.d, bash.bashrc, and the .bash_profile, .profile and .bashrc of root and of people's
 accounts) and looks for an exit, an exec of a program that is not there, or a quote or block that never ends, outside of any condition
-or function. No shell runs: what a condition decides is not known, so it counts as fine. Costs 0.5 ms.`,
+or function; so too in the files that these read, and in the functions that they call. No shell runs: what a condition decides is not known, so it counts as fine, but for the question
+whether a file is there. Costs 0.5 ms.`,
 	Every: 5 * time.Minute,
 }, startupFiles)
 
@@ -64,7 +65,7 @@ func startupFiles(_ context.Context, h host.Host) (startupFacts, error) {
 		f.Ends.More, f.Ends.Why = 1, err.Error()
 	}
 	for _, name := range files {
-		f.read(h, name, "", true)
+		f.read(h, name, "", "", true, 0)
 	}
 	f.environment(h)
 	homes := 0
@@ -78,13 +79,17 @@ func startupFiles(_ context.Context, h host.Host) (startupFacts, error) {
 		}
 		homes++
 		for _, name := range homeStartup {
-			f.read(h, path.Join("/", u[pwHome], name), u[pwName], uid == 0)
+			f.read(h, path.Join("/", u[pwHome], name), u[pwHome], u[pwName], uid == 0, 0)
 		}
 	}
 	return f, nil
 }
 
-func (f *startupFacts) read(h host.Files, file, account string, root bool) {
+// read reads a file, and those that it reads itself; deep is how many files led to it.
+func (f *startupFacts) read(h host.Files, file, home, account string, root bool, deep int) {
+	if deep > 0 && !f.maySource(h, file) {
+		return
+	}
 	b, err := h.ReadFile(file)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -94,16 +99,38 @@ func (f *startupFacts) read(h host.Files, file, account string, root bool) {
 		return
 	}
 	f.Checked++
-	if e, ok := shellEnding(string(b), func(program string) bool { return programThere(h, program) }); ok {
+	e, ok := shellEnding(string(b), func(program string) bool { return programThere(h, program) })
+	if !ok {
+		e, ok = calledEnding(h, string(b))
+	}
+	if ok {
 		e.File, e.Account, e.Root = file, account, root
 		e.Where = fmt.Sprintf("%s:%s", file, e.Where)
 		f.Ends.All = append(f.Ends.All, e)
+	}
+	if deep < maxSourcedDeep {
+		for _, name := range sourcedFiles(string(b), home) {
+			f.read(h, name, home, account, root, deep+1)
+		}
+	}
+	if deep > 0 {
+		return
 	}
 	for _, e := range shellSpoils(file, string(b)) {
 		e.File, e.Account, e.Root = file, account, root
 		e.Where = fmt.Sprintf("%s:%s", file, e.Where)
 		f.Spoils = append(f.Spoils, e)
 	}
+}
+
+// maySource reports whether a file that another one reads is to be looked at: once, and if it is small.
+func (f *startupFacts) maySource(h host.Files, file string) bool {
+	if slices.Contains(systemStartup, file) || strings.HasPrefix(file, "/etc/profile.d/") || slices.Contains(homeStartup, path.Base(file)) ||
+		slices.ContainsFunc(f.Ends.All, func(e startupEnding) bool { return e.File == file }) {
+		return false
+	}
+	fi, err := h.Stat(file)
+	return err == nil && fi.Mode.IsRegular() && fi.Size <= maxSourcedSize
 }
 
 // programThere says yes unless a program is surely not there.

@@ -76,6 +76,13 @@ func TestStartupFiles(t *testing.T) {
 		{"all is well", passwd + "-- /etc/profile --\nif [ -d x ]; then exit; fi\n-- /home/fish/.bashrc --\nexit\n-- /var/www/.bashrc --\nexit\n", map[string]string{"checked": "1", "ends": "[]"}},
 		{"an account's", passwd + "-- /home/deploy/.bashrc --\necho x\nexit 1\n", map[string]string{"ends[/home/deploy/.bashrc:2].account": `"deploy"`, "ends[/home/deploy/.bashrc:2].root": "false", "ends[/home/deploy/.bashrc:2].text": `"exit 1"`}},
 		{"everybody's", passwd + "-- /etc/profile.d/x.sh --\nexec /opt/gone\n-- /etc/profile.d/README --\nexit\n", map[string]string{"ends[/etc/profile.d/x.sh:1].account": `""`, "ends[/etc/profile.d/x.sh:1].root": "true", "ends[/etc/profile.d/x.sh:1].kind": `"exec"`}},
+		{"a file that is read by another", passwd + "-- /home/deploy/.bashrc --\nif [ -f ~/.env ]; then\n  . ~/.env\nfi\n[ -r /opt/b ] && . /opt/b\n[ -n \"$X\" ] && . /opt/c\n. /opt/d\n-- /home/deploy/.env --\nexit 2\n-- /opt/b --\n. /opt/e\n-- /opt/c --\nexit\n-- /opt/d --\nreturn\nexit\n-- /opt/e --\nx\nexit\n", map[string]string{
+			"ends[/home/deploy/.env:1].account": `"deploy"`, "ends[/opt/e:2].text": `"exit"`, "ends[/opt/c:1]": "none", "ends[/opt/d:2]": "none",
+		}},
+		{"a function that exits", passwd + "-- /home/deploy/.bashrc --\n. /opt/env\n-- /opt/env --\n# x\nload() {\n  [ -r /srv/gone ] || { echo none >&2; exit 3; }\n  x=$(cat /srv/gone)\n}\nunused() {\n  exit\n}\nload\n", map[string]string{
+			"ends[/opt/env:3].text": `"exit 3, since /srv/gone is not there, in load, which line 9 calls"`, "ends[/opt/env:3].account": `"deploy"`,
+		}},
+		{"functions that go on", passwd + "-- /srv/here --\n-- /home/deploy/.bashrc --\nload() {\n  [ -r /srv/here ] || exit 3\n  if [ -n \"$X\" ]; then\n    [ -r /srv/gone ] || exit 3\n  fi\n  [ -r /srv/gone ] && exit\n}\nload\nstop() {\n  exit\n}\n(stop)\nstop || true\n[ -n \"$X\" ] && stop\n", map[string]string{"ends": "[]"}},
 		{"root's, for an ordinary user", passwd + "-- /etc/profile --\nPS1='$ '\n-- /root/.bashrc !permission --\n", map[string]string{
 			"checked": "1", "ends": `{"items":[],"more":1,"why":"open /root/.bashrc: permission denied"}`,
 		}},

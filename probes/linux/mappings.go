@@ -1,0 +1,121 @@
+package linux
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hostmend/hostmend/internal/host"
+	"github.com/hostmend/hostmend/probes"
+)
+
+// Mappings looks for processes that have as many memory mappings as the kernel lets one have.
+var Mappings = probes.Define(probes.Probe[host.Host]{
+	Name: "mappings",
+	Doc: `Memory mappings of processes
+
+Compares vm.max_map_count with how many mappings the kernel keeps in all (/sys/kernel/slab/vm_area_struct). Only where these are enough for a process to have reached
+the limit does it count those of the processes that are large enough for it, four at most (/proc/PID/maps, about 30 ms each). Costs 0.05 ms on other hosts. No data where
+the kernel does not tell how many there are.`,
+	Needs: probes.Root,
+	Every: time.Minute,
+}, mappings)
+
+type mappingsFacts struct {
+	Max   int           `fact:"max" unit:"count" doc:"How many a process may have; vm.max_map_count"`
+	Total int           `fact:"total" unit:"count" doc:"About how many all processes have; an upper bound"`
+	Full  []fullMapping `fact:"full" doc:"Processes that have nearly as many as they may"`
+}
+
+type fullMapping struct {
+	PID     int                `fact:"pid,key" unit:"pid" doc:"The process"`
+	Command string             `fact:"command" doc:"Its command name"`
+	Unit    probes.Opt[string] `fact:"unit" doc:"The systemd service or scope that it runs in; absent outside of any"`
+	Count   int                `fact:"count" unit:"count" doc:"Mappings that it has; where they are too many to be read, about what all others leave over"`
+}
+
+const (
+	maxMapped  = 4  // processes whose mappings are counted
+	mappedFull = 98 // percent of the limit: a program gives some back when it is refused
+)
+
+func mappings(ctx context.Context, h host.Host) (mappingsFacts, error) {
+	f := mappingsFacts{Full: []fullMapping{}}
+	line, err := readLine(h, "/sys/kernel/slab/vm_area_struct/total_objects")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	number, _, _ := strings.Cut(line, " ") // "6804 N0=6804"
+	if f.Total, err = parseCount(number); err != nil {
+		return f, probes.NoData("the kernel does not tell how many mappings there are")
+	}
+	if f.Max, err = readInt(h, "/proc/sys/vm/max_map_count"); err != nil {
+		return f, err
+	}
+	least := f.Max * mappedFull / 100
+	if f.Total < least {
+		return f, nil
+	}
+	large, processes, err := largeProcesses(ctx, h, least)
+	if err != nil {
+		return f, err
+	}
+	for _, pid := range large[:min(len(large), maxMapped)] {
+		if n := f.countMappings(h, pid, processes); n >= least {
+			command, _ := readLine(h, fmt.Sprintf("/proc/%d/comm", pid))
+			f.Full = append(f.Full, fullMapping{pid, command, processUnit(h, pid), n})
+		}
+	}
+	return f, nil
+}
+
+// largeProcesses lists who maps so many pages, those that map least first.
+func largeProcesses(ctx context.Context, h host.Files, pages int) (found []int, processes int, err error) {
+	entries, err := h.ReadDir("/proc")
+	if err != nil {
+		return nil, 0, fmt.Errorf("listing processes: %w", err)
+	}
+	mapped := map[int]int{}
+	for _, e := range entries {
+		if ctx.Err() != nil {
+			return nil, 0, ctx.Err()
+		}
+		pid, err := strconv.Atoi(e.Name)
+		if err != nil {
+			continue
+		}
+		line, err := readLine(h, fmt.Sprintf("/proc/%d/statm", pid))
+		if err != nil {
+			continue // it has ended
+		}
+		size, _, _ := strings.Cut(line, " ")
+		if mapped[pid], err = strconv.Atoi(size); err == nil && mapped[pid] >= pages {
+			found = append(found, pid)
+		}
+	}
+	// What maps little more than a page with each mapping is likelier than what maps terabytes at once.
+	slices.SortFunc(found, func(a, b int) int { return cmp.Compare(mapped[a], mapped[b]) })
+	return found, len(mapped), nil
+}
+
+// usualMappings is what a process has, generously: servers in C have 50 to 150.
+const usualMappings = 150
+
+// countMappings counts the lines of maps. Of a file that is too large to be read, which holds 30,000 lines at least, the process has what the
+// others leave over.
+func (f *mappingsFacts) countMappings(h host.Files, pid, processes int) int {
+	b, err := h.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	switch {
+	case errors.Is(err, host.ErrTooLarge):
+		return min(f.Max, f.Total-usualMappings*processes)
+	case err != nil: // it has ended
+		return 0
+	}
+	return strings.Count(string(b), "\n")
+}
