@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ own tools ask to see whether it serves (PING and INFO, the startup packet that p
 used and nobody logs in: PostgreSQL is asked as the user "hostmend", and left once it answers; MySQL and MariaDB do not count loopback clients
 towards max_connect_errors, though MariaDB may log an aborted connection. Costs 1 ms and what the servers need; each is given a second. Only TCP ports that
 loopback reaches are asked, and only if their process has the server's name; one that is reached by a Unix socket or by TLS alone is not judged.
+Of PostgreSQL, MySQL and MariaDB it reads the end of their own log if it was written in the last ten minutes (32 KiB, or journalctl, 10 ms, where it is in the journal).
 What only those meet who log in is not seen: the last connection slots of PostgreSQL and MySQL are kept for administrators, and
 other clients are refused before answer says connections-full.`,
 	Needs:   probes.Root | probes.Network,
@@ -33,7 +35,10 @@ other clients are refused before answer says connections-full.`,
 }, daemons)
 
 type daemonsFacts struct {
-	List []daemonFacts `fact:"list" doc:"The servers that were asked"`
+	List     []daemonFacts   `fact:"list" doc:"The servers that were asked"`
+	Refusals []daemonRefusal `fact:"refusals" doc:"Databases whose logs say that they turn away clients of this host or of private networks: of each, what it said most"`
+	Files    []daemonFile    `fact:"files" doc:"Files that databases cannot use, as their logs say and as it still is"`
+	Room     []daemonRoom    `fact:"room" doc:"Where their logs say that there was no room, and the directory of temporary files of MySQL and MariaDB"`
 }
 
 type daemonFacts struct {
@@ -107,7 +112,27 @@ func daemons(ctx context.Context, h host.Host) (daemonsFacts, error) {
 	if len(found) == 0 {
 		return daemonsFacts{}, probes.NoData("none of the servers that it knows runs here")
 	}
-	return daemonsFacts{found}, nil
+	f := daemonsFacts{List: found, Refusals: []daemonRefusal{}, Files: []daemonFile{}, Room: []daemonRoom{}}
+	for i := range found {
+		f.add(readDaemonLog(ctx, h, &found[i]))
+	}
+	return f, nil
+}
+
+func (f *daemonsFacts) add(l *daemonLog) {
+	if len(l.refusals) > 0 {
+		f.Refusals = append(f.Refusals, slices.MaxFunc(l.refusals, func(a, b daemonRefusal) int { return cmp.Compare(a.Count, b.Count) }))
+	}
+	for _, file := range l.files {
+		if !slices.ContainsFunc(f.Files, func(o daemonFile) bool { return o.Path == file.Path }) {
+			f.Files = append(f.Files, file)
+		}
+	}
+	for _, room := range l.rooms {
+		if !slices.ContainsFunc(f.Room, func(o daemonRoom) bool { return o.Directory == room.Directory }) {
+			f.Room = append(f.Room, room)
+		}
+	}
 }
 
 // asking is a question and what to make of the answer.
