@@ -19,7 +19,8 @@ var Unanswered = probes.DefineSampled(probes.Probe[host.Host]{
 
 Lists TCP connections in the state SYN-SENT by INET_DIAG, twice. One that is there a second later too has had no answer for that long, which no
 healthy server within a region takes. Whose they are is found among the descriptors of the processes. Costs 0.1 ms where there are none. Who gives up within a second, or
-is refused at once, is not seen. Containers with a network of their own are not seen.`,
+is refused at once, is not seen. An address of the same network that did not answer ARP lately is listed as well if the unit or environment file of a service of this
+host names it: those in /etc are searched then (3 ms). Containers with a network of their own are not seen.`,
 	Every: 10 * time.Second,
 }, unansweredSample, unanswered)
 
@@ -28,10 +29,11 @@ type unansweredFacts struct {
 }
 
 type unansweredPeer struct {
-	Peer    string             `fact:"peer,key" doc:"Address and port: 10.0.0.7:3306"`
+	Peer    string             `fact:"peer,key" doc:"Address and port: 10.0.0.7:3306; the address alone where the port is not known"`
 	Address string             `fact:"address" doc:"The address"`
-	Port    int                `fact:"port" unit:"port" doc:"The port"`
+	Port    int                `fact:"port" unit:"port" doc:"The port; 0 if it is not known"`
 	Waiting int                `fact:"waiting" unit:"connections" doc:"How many have waited from one sample to the next"`
+	Named   probes.Opt[string] `fact:"named" doc:"The place in a service's unit or environment file, as FILE:LINE, of an address that did not answer ARP or its IPv6 like; absent for other peers"`
 	Process probes.Opt[string] `fact:"process" doc:"Whose the first is: nginx (pid 812, nginx.service); absent if it was not found"`
 }
 
@@ -43,6 +45,7 @@ type openingSocket struct {
 type unansweredRaw struct {
 	opening []openingSocket
 	owners  map[uint32]owner
+	named   []unansweredPeer
 }
 
 const (
@@ -61,8 +64,12 @@ func unansweredSample(ctx context.Context, h host.Host) (raw unansweredRaw, err 
 		}
 		return nil
 	})
-	if err != nil || len(inodes) == 0 {
+	if err != nil {
 		return raw, err
+	}
+	raw.named = silentServers(ctx, h)
+	if len(inodes) == 0 {
+		return raw, nil
 	}
 	if raw.owners, err = findOwners(ctx, h, inodes); err != nil {
 		raw.owners = nil // whose they are may stay unknown
@@ -89,6 +96,12 @@ func unanswered(cur unansweredRaw, prev *unansweredRaw, _ time.Duration) (unansw
 		p.Waiting++
 		if _, known := p.Process.Get(); owned && !known {
 			p.Process = probes.Some(o.String())
+		}
+	}
+	for i := range cur.named {
+		n := &cur.named[i]
+		if !slices.ContainsFunc(f.Peers, func(p unansweredPeer) bool { return p.Address == n.Address }) {
+			f.Peers = append(f.Peers, *n)
 		}
 	}
 	slices.SortStableFunc(f.Peers, func(a, b unansweredPeer) int { return cmp.Compare(b.Waiting, a.Waiting) })

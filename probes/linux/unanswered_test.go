@@ -39,3 +39,11 @@ func TestUnansweredBySockets(t *testing.T) {
 		"peers[10.0.0.7:3306].waiting": "1", "peers[10.0.0.8:443]": "none",
 	})
 }
+
+func TestUnansweredByNeighbours(t *testing.T) {
+	const silent = "at: 2026-01-01T00:00:00Z\n-- tcp @0s --\n-- neighbours --\n" + `{"link":2,"ip":"10.0.0.7","state":"failed"}` + "\n" + `{"link":2,"ip":"10.0.0.1","state":"failed"}` + "\n"
+	const files = "-- /etc/default/ --\n-- /etc/default/shop --\n# 10.0.0.1\nOTHER=10.0.0.71\nREDIS_HOST=10.0.0.7\n"
+	wantFacts(t, Unanswered, observe(t, Unanswered, silent+files+"-- tcp @1s --\n"), map[string]string{
+		"peers[10.0.0.7].named": `"/etc/default/shop:3"`, "peers[10.0.0.7].waiting": "0", "peers[10.0.0.1]": "none",
+	})
+}
