@@ -94,8 +94,12 @@ func largeProcesses(ctx context.Context, h host.Files, pages int) (found []int, 
 		if err != nil {
 			continue // it has ended
 		}
-		size, _, _ := strings.Cut(line, " ")
-		if mapped[pid], err = strconv.Atoi(size); err == nil && mapped[pid] >= pages {
+		text, _, _ := strings.Cut(line, " ")
+		size, err := strconv.Atoi(text)
+		if err != nil || size == 0 { // a thread of the kernel
+			continue
+		}
+		if mapped[pid] = size; size >= pages {
 			found = append(found, pid)
 		}
 	}
@@ -104,8 +108,8 @@ func largeProcesses(ctx context.Context, h host.Files, pages int) (found []int, 
 	return found, len(mapped), nil
 }
 
-// usualMappings is what a process has, generously: servers in C have 50 to 150.
-const usualMappings = 150
+// usualMappings is what a process has at least in the mean: 30 a shell, 150 a server with many libraries.
+const usualMappings = 50
 
 // countMappings counts the lines of maps. Of a file that is too large to be read, which holds 30,000 lines at least, the process has what the
 // others leave over.
