@@ -19,6 +19,14 @@ host  all shop 127.0.0.0/8 reject
 -- /var/log/pg.log mtime=2025-12-31T23:59:00Z --
 `
 
+func TestDaemonsWithoutTCP(t *testing.T) {
+	const redis = "-- tcp --\n-- /run/redis/redis-server.pid --\n40\n-- /proc/40/comm --\nredis-server\n-- /proc/40/cgroup --\n0::/system.slice/redis-server.service\n"
+	wantFacts(t, Daemons, observe(t, Daemons, redis), map[string]string{"without_tcp[redis].pid": "40", "without_tcp[redis].unit": `"redis-server.service"`, "without_tcp[redis].port": "6379"})
+	wantFacts(t, Daemons, observe(t, Daemons, "-- tcp --\n-- /run/redis/redis-server.pid --\n40\n-- /proc/40/comm --\nperl\n"), map[string]string{"(reason)": "none of the servers"})
+	listens := daemonHost("redis-server", "6379", `{"text":"+PONG\r\n","took":1000000}`) + "-- /run/redis/redis-server.pid --\n40\n"
+	wantFacts(t, Daemons, observe(t, Daemons, listens), map[string]string{"without_tcp": "[]"})
+}
+
 func TestDaemonLogs(t *testing.T) {
 	const refused = `2025-12-31 23:58:00.1 UTC [9] shop@shop FATAL:  pg_hba.conf rejects connection for host "127.0.0.1", user "shop", database "shop", no encryption` + "\n"
 	const pg = "refusals[postgresql 127.0.0.1:5432]"

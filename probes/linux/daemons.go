@@ -38,6 +38,7 @@ type daemonsFacts struct {
 	List     []daemonFacts   `fact:"list" doc:"The servers that were asked"`
 	Refusals []daemonRefusal `fact:"refusals" doc:"Databases whose logs say that they turn away clients of this host or of private networks: of each, what it said most"`
 	Files    []daemonFile    `fact:"files" doc:"Files that databases cannot use, as their logs say and as it still is"`
+	NoTCP    []daemonNoTCP   `fact:"without_tcp" doc:"Databases that run, by their usual pid files, and listen on no TCP port"`
 	Room     []daemonRoom    `fact:"room" doc:"Where their logs say that there was no room, and the directory of temporary files of MySQL and MariaDB"`
 }
 
@@ -109,10 +110,11 @@ func daemons(ctx context.Context, h host.Host) (daemonsFacts, error) {
 		asked.Go(func() { found[i].ask(ctx, h, questions[i]) })
 	}
 	asked.Wait()
-	if len(found) == 0 {
+	hidden := daemonsWithoutTCP(ctx, h, found)
+	if len(found)+len(hidden) == 0 {
 		return daemonsFacts{}, probes.NoData("none of the servers that it knows runs here")
 	}
-	f := daemonsFacts{List: found, Refusals: []daemonRefusal{}, Files: []daemonFile{}, Room: []daemonRoom{}}
+	f := daemonsFacts{List: found, Refusals: []daemonRefusal{}, Files: []daemonFile{}, Room: []daemonRoom{}, NoTCP: hidden}
 	for i := range found {
 		f.add(readDaemonLog(ctx, h, &found[i]))
 	}
