@@ -35,6 +35,7 @@ func Probes() []probes.Probe[host.Host] {
 		Interfaces,
 		Intrusion,
 		IPC,
+		IPsec,
 		Jobs,
 		KernelLog,
 		KnownIssues,
