@@ -322,7 +322,8 @@ The faults written last are by people who had not read the library, from public 
 that, from the list of its playbooks' titles and meanings, by somebody who had written neither, before anything was diagnosed. A cause that
 no playbook knows stays among them, as not-in-the-library, and counts as wrong. lab/frozen/SHA256SUMS holds them still. Their first
 diagnosis is the figure. When the library learns from them, they are frozen no more: they move to lab/learnt, which keeps how they came
-out at first sight, and others are written. The first set was drawn on purpose from what the faults before it did not have.
+out at first sight, and others are written. The first set was looked for where the faults before it had nothing; the second was drawn by lot
+from the catalogues of chaosblade, chaosd and stress-ng, from SadServers' scenarios and from the list of Alibaba Cloud's own diagnosis.
 
 ## What is not right
 
