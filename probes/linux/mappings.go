@@ -37,7 +37,7 @@ type fullMapping struct {
 	PID     int                `fact:"pid,key" unit:"pid" doc:"The process"`
 	Command string             `fact:"command" doc:"Its command name"`
 	Unit    probes.Opt[string] `fact:"unit" doc:"The systemd service or scope that it runs in; absent outside of any"`
-	Count   int                `fact:"count" unit:"count" doc:"Mappings that it has; where they are too many to be read, about what all others leave over"`
+	Count   int                `fact:"count" unit:"count" doc:"Mappings that it has"`
 }
 
 const (
@@ -62,12 +62,12 @@ func mappings(ctx context.Context, h host.Host) (mappingsFacts, error) {
 	if f.Total < least {
 		return f, nil
 	}
-	large, processes, err := largeProcesses(ctx, h, least)
+	large, err := largeProcesses(ctx, h, least)
 	if err != nil {
 		return f, err
 	}
 	for _, pid := range large[:min(len(large), maxMapped)] {
-		if n := f.countMappings(h, pid, processes); n >= least {
+		if n := countMappings(h, pid); n >= least {
 			command, _ := readLine(h, fmt.Sprintf("/proc/%d/comm", pid))
 			f.Full = append(f.Full, fullMapping{pid, command, processUnit(h, pid), n})
 		}
@@ -76,15 +76,15 @@ func mappings(ctx context.Context, h host.Host) (mappingsFacts, error) {
 }
 
 // largeProcesses lists who maps so many pages, those that map least first.
-func largeProcesses(ctx context.Context, h host.Files, pages int) (found []int, processes int, err error) {
+func largeProcesses(ctx context.Context, h host.Files, pages int) (found []int, err error) {
 	entries, err := h.ReadDir("/proc")
 	if err != nil {
-		return nil, 0, fmt.Errorf("listing processes: %w", err)
+		return nil, fmt.Errorf("listing processes: %w", err)
 	}
 	mapped := map[int]int{}
 	for _, e := range entries {
 		if ctx.Err() != nil {
-			return nil, 0, ctx.Err()
+			return nil, ctx.Err()
 		}
 		pid, err := strconv.Atoi(e.Name)
 		if err != nil {
@@ -105,20 +105,14 @@ func largeProcesses(ctx context.Context, h host.Files, pages int) (found []int, 
 	}
 	// What maps little more than a page with each mapping is likelier than what maps terabytes at once.
 	slices.SortFunc(found, func(a, b int) int { return cmp.Compare(mapped[a], mapped[b]) })
-	return found, len(mapped), nil
+	return found, nil
 }
 
-// usualMappings is what a process has at least in the mean: 30 a shell, 150 a server with many libraries.
-const usualMappings = 50
-
-// countMappings counts the lines of maps. Of a file that is too large to be read, which holds 30,000 lines at least, the process has what the
-// others leave over.
-func (f *mappingsFacts) countMappings(h host.Files, pid, processes int) int {
+// countMappings counts the lines of maps; 0 where the process has ended, or where they are more text than may be read (4 MiB: 40,000 files
+// with long names), for what the others leave over would be a guess.
+func countMappings(h host.Files, pid int) int {
 	b, err := h.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	switch {
-	case errors.Is(err, host.ErrTooLarge):
-		return min(f.Max, f.Total-usualMappings*processes)
-	case err != nil: // it has ended
+	if err != nil {
 		return 0
 	}
 	return strings.Count(string(b), "\n")
