@@ -361,15 +361,28 @@ func (r *Report) cause(f Finding) string {
 	return ""
 }
 
-// consequences are the findings that are shown under f.
+// consequences are the findings that are shown under f: what it explains, and what that explains in turn.
 func (r *Report) consequences(f Finding) []Finding {
 	var out []Finding
 	for _, g := range r.Findings {
-		if by := r.cause(g); by != "" && (by == f.name() || by == f.Playbook) && g.name() != f.name() {
+		if g.name() != f.name() && r.root(g) == f.name() {
 			out = append(out, g)
 		}
 	}
 	return out
+}
+
+// root is the name of the finding at the end of the chain of causes of f.
+func (r *Report) root(f Finding) string {
+	for range r.Findings { // a chain is no longer, also where playbooks of others explain one another
+		by := r.cause(f)
+		i := slices.IndexFunc(r.Findings, func(g Finding) bool { return g.name() == by || g.Playbook == by })
+		if by == "" || i < 0 {
+			break
+		}
+		f = r.Findings[i]
+	}
+	return f.name()
 }
 
 // name is the finding's id on this host: PLAYBOOK or PLAYBOOK/OBJECT.

@@ -647,3 +647,23 @@ func TestChangesAreListedOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestConsequencesOfConsequences: what is explained by what is explained stands below the same cause, or nobody sees it.
+func TestConsequencesOfConsequences(t *testing.T) {
+	r := &Report{Host: "h", Findings: []Finding{
+		{Playbook: "cause", Severity: "critical", Title: "The cause"},
+		{Playbook: "full", Object: "/data", Severity: "critical", Title: "It is full", ExplainedBy: []string{"cause"}},
+		{Playbook: "errors", Severity: "warning", Title: "The application fails", ExplainedBy: []string{"full//data"}},
+	}}
+	for _, format := range []string{"text", "markdown", "brief", "html"} {
+		var b strings.Builder
+		if err := r.Write(&b, format, Page{Lang: "en"}); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"full", "errors"} {
+			if strings.Count(b.String(), want) == 0 {
+				t.Errorf("%s does not show %s:\n%s", format, want, b.String())
+			}
+		}
+	}
+}
