@@ -105,7 +105,7 @@ type source struct {
 	lines    []int // where each line begins
 	problems Problems
 	trees    map[string]ast.Node // of the expressions so far, while it is read: each language of a text has the same
-	mu       sync.Mutex          // held while an overlay is tried out on what was loaded
+	mu       sync.Mutex          // held while an overlay, which many hosts share, is tried out on one
 }
 
 func newSource(f File) *source {

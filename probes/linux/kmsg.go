@@ -22,8 +22,12 @@ type kernelRecord struct {
 }
 
 // readKernelLog reads what the kernel's ring buffer holds, oldest first; where /dev/kmsg may not be read, what the journal has
-// of this boot. /dev/kmsg needs root where kernel.dmesg_restrict is 1.
+// of this boot. /dev/kmsg needs root where kernel.dmesg_restrict is 1. All probes of a run share it: it may hold thousands of messages.
 func readKernelLog(ctx context.Context, h host.Host) ([]kernelRecord, error) {
+	return probes.Share(ctx, "kernel log", func() ([]kernelRecord, error) { return kernelMessages(ctx, h) })
+}
+
+func kernelMessages(ctx context.Context, h host.Host) ([]kernelRecord, error) {
 	up, err := readUptime(h)
 	if err != nil {
 		return nil, err
