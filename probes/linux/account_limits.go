@@ -120,21 +120,21 @@ type userTasks struct {
 }
 
 func tasksByUser(ctx context.Context, h host.Host) map[int]*userTasks {
-	entries, err := h.ReadDir("/proc")
+	pids, err := processIDs(h)
 	if err != nil {
 		return nil
 	}
 	table := map[int]*userTasks{}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name)
-		if err != nil || ctx.Err() != nil {
-			continue
+	for _, pid := range pids {
+		if ctx.Err() != nil {
+			break
 		}
-		fi, err := h.Stat("/proc/" + e.Name)
+		dir := "/proc/" + strconv.Itoa(pid)
+		fi, err := h.Stat(dir)
 		if err != nil || fi.UID == 0 {
 			continue
 		}
-		line, err := readLine(h, "/proc/"+e.Name+"/stat")
+		line, err := readLine(h, dir+"/stat")
 		if err != nil {
 			continue
 		}

@@ -37,30 +37,40 @@ const (
 // took four of them a quarter of a diagnosis. Processes that ended meanwhile are left out.
 func allDescriptors(ctx context.Context, h host.Host) ([]processDescriptors, error) {
 	return probes.Share(ctx, "descriptors", func() ([]processDescriptors, error) {
-		entries, err := h.ReadDir("/proc")
+		pids, err := processIDs(h)
 		if err != nil {
 			return nil, fmt.Errorf("listing processes: %w", err)
 		}
+		if len(pids) == 0 {
+			return nil, errors.New("listing processes: /proc has none")
+		}
 		var all []processDescriptors
-		room, processes := maxDescriptors, 0
-		for _, e := range entries {
-			pid, err := strconv.Atoi(e.Name)
-			if err != nil {
-				continue
-			}
+		room := maxDescriptors
+		for _, pid := range pids {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			processes++
 			if d, ended := readDescriptors(h, pid, &room); !ended {
 				all = append(all, d)
 			}
 		}
-		if processes == 0 {
-			return nil, errors.New("listing processes: /proc has none")
-		}
 		return all, nil
 	})
+}
+
+// processIDs lists the processes, in the order of /proc.
+func processIDs(h host.Files) ([]int, error) {
+	entries, err := h.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	pids := make([]int, 0, len(entries))
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
 }
 
 func readDescriptors(h host.Files, pid int, room *int) (d processDescriptors, ended bool) {

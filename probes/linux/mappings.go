@@ -77,18 +77,14 @@ func mappings(ctx context.Context, h host.Host) (mappingsFacts, error) {
 
 // largeProcesses lists who maps so many pages, those that map least first.
 func largeProcesses(ctx context.Context, h host.Files, pages int) (found []int, err error) {
-	entries, err := h.ReadDir("/proc")
+	pids, err := processIDs(h)
 	if err != nil {
 		return nil, fmt.Errorf("listing processes: %w", err)
 	}
 	mapped := map[int]int{}
-	for _, e := range entries {
+	for _, pid := range pids {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
-		}
-		pid, err := strconv.Atoi(e.Name)
-		if err != nil {
-			continue
 		}
 		line, err := readLine(h, fmt.Sprintf("/proc/%d/statm", pid))
 		if err != nil {

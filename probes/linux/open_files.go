@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -42,7 +41,7 @@ type openFilesNear struct {
 
 func openFiles(ctx context.Context, h host.Host) (openFilesFacts, error) {
 	var f openFilesFacts
-	entries, err := h.ReadDir("/proc")
+	pids, err := processIDs(h)
 	if err != nil {
 		return f, err
 	}
@@ -51,16 +50,10 @@ func openFiles(ctx context.Context, h host.Host) (openFilesFacts, error) {
 		look = nearCounted
 	}
 	groups := map[string]*openFilesNear{}
-	seen := 0
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name)
-		if err != nil {
-			continue
-		}
+	for _, pid := range pids {
 		if ctx.Err() != nil {
 			return f, ctx.Err()
 		}
-		seen++
 		n, err := look(h, pid)
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH): // it ended meanwhile
@@ -75,7 +68,7 @@ func openFiles(ctx context.Context, h host.Host) (openFilesFacts, error) {
 			groups[n.Command] = &n
 		}
 	}
-	if seen == 0 {
+	if len(pids) == 0 {
 		return f, errors.New("reading /proc: there are no processes in it")
 	}
 	f.Near = most(groups, maxCommands, func(g *openFilesNear) (int, string) { return int(g.Pct), g.Command })

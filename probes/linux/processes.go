@@ -180,19 +180,15 @@ func processesSample(ctx context.Context, h host.Host) (processTable, error) {
 	if t.page, err = pageSize(h); err != nil {
 		return t, err
 	}
-	entries, err := h.ReadDir("/proc")
+	pids, err := processIDs(h)
 	if err != nil {
 		return t, err
 	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name)
-		if err != nil {
-			continue
-		}
+	for _, pid := range pids {
 		if ctx.Err() != nil {
 			return t, ctx.Err()
 		}
-		file := "/proc/" + e.Name + "/stat"
+		file := "/proc/" + strconv.Itoa(pid) + "/stat"
 		line, err := readLine(h, file)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) { // it ended meanwhile
 			continue

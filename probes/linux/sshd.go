@@ -262,12 +262,12 @@ func (f *sshdFacts) process(h host.Files, pidfile string) error {
 		f.startups(h, pid)
 		return nil
 	}
-	entries, err := h.ReadDir("/proc")
+	pids, err := processIDs(h)
 	if err != nil {
 		return fmt.Errorf("looking for sshd's process: %w", err)
 	}
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name); err == nil && isSshd(h, pid) {
+	for _, pid := range pids {
+		if isSshd(h, pid) {
 			f.Running, f.PID = true, probes.Some(pid)
 			f.startups(h, pid)
 			return nil

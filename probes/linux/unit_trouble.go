@@ -504,14 +504,13 @@ func (s *killerSearch) kills(line string) bool {
 
 // processes looks at what shells and other interpreters are running.
 func (s *killerSearch) processes(ctx context.Context) probes.Opt[string] {
-	entries, err := s.h.ReadDir("/proc")
+	pids, err := processIDs(s.h)
 	if err != nil {
 		return probes.Unread[string](err.Error())
 	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name)
-		if err != nil || ctx.Err() != nil || s.left == 0 {
-			continue
+	for _, pid := range pids {
+		if ctx.Err() != nil || s.left == 0 {
+			break
 		}
 		comm, err := readLine(s.h, fmt.Sprintf("/proc/%d/comm", pid))
 		if err != nil || !interpreters.MatchString(comm) {

@@ -382,26 +382,26 @@ func kindOfPath(name string) string {
 
 // findWriters looks for who has the files open, among the descriptors that the probe deleted_files also looks at.
 func findWriters(h host.Files, written map[string]*usageEntry) {
-	entries, err := h.ReadDir("/proc")
+	pids, err := processIDs(h)
 	if err != nil {
 		return
 	}
 	room := maxDescriptors
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name)
-		if err != nil || room <= 0 {
-			continue
+	for _, pid := range pids {
+		if room <= 0 {
+			break
 		}
-		fds, err := h.ReadDir("/proc/" + e.Name + "/fd")
+		dir := "/proc/" + strconv.Itoa(pid)
+		fds, err := h.ReadDir(dir + "/fd")
 		if err != nil {
 			continue
 		}
 		fds = fds[:min(len(fds), maxDescriptorsPerProcess, room)]
 		room -= len(fds)
 		for _, fd := range fds {
-			target, err := h.Readlink("/proc/" + e.Name + "/fd/" + fd.Name)
+			target, err := h.Readlink(dir + "/fd/" + fd.Name)
 			if f := written[target]; err == nil && f != nil && f.writer.pid == 0 {
-				command, _ := readLine(h, "/proc/"+e.Name+"/comm")
+				command, _ := readLine(h, dir+"/comm")
 				f.writer = fileWriter{command, pid, processUnit(h, pid)}
 			}
 		}
