@@ -102,8 +102,7 @@ func TestScore(t *testing.T) {
 	}
 	for _, line := range []string{
 		"| right cause first | ≥ 95 % | 50.0 % | **not met** | 1 of 2 faults |", // the skipped one says nothing
-		"| right cause first, on what was written last, at first sight | ≥ 85 % | 50.0 % | **not met** | 1 of 2 |",
-		"| the same of the frozen faults before those, from which the library has learnt since |  | – |  |  |",
+		"| right cause first, on what was written last, at first sight | ≥ 85 % | 50.0 % | **not met** | 1 of 2, set 1 |",
 		"| e |  |  | first, at first sight **missed** |",
 		"of at least 100 | 0 | 0 | met | 1 hosts, 100 diagnoses |",
 		"| the same of decoys | 0 | 1 | **not met** | 1 hosts, 10 diagnoses |",
@@ -125,21 +124,23 @@ func TestScore(t *testing.T) {
 		t.Log(string(text))
 	}
 
-	faults[4].Kind = Learnt // e
-	if err := (Score{Commit: "3"}).write(file, faults); err != nil {
+	faults[4].Kind, faults[5].Kind = Learnt, Learnt
+	faults = append(faults, Fault{Kind: Frozen, ID: "g"})
+	third := Score{Commit: "3", Trials: []Trial{{Kind: Frozen, Fault: "g", Outcome: First, Commit: "3"}}}
+	if err := third.write(file, faults); err != nil {
 		t.Fatal(err)
 	}
 	if text, err = os.ReadFile(file); err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		"| right cause first, on what was written last, at first sight | ≥ 85 % | 100.0 % | met | 1 of 1 |",
-		"from which the library has learnt since |  | 0.0 % |  | 0 of 1 |",
-		"| right cause first, on those that it has learnt from | ≥ 95 % | 100.0 % | met | 1 of 1 learnt |",
+		"| right cause first, on what was written last, at first sight | ≥ 85 % | 100.0 % | met | 1 of 1, set 2 |",
+		"| the same of set 1, from which the library has learnt since |  | 50.0 % |  | 1 of 2, set 1 |",
+		"| right cause first, on those that it has learnt from | ≥ 95 % | 100.0 % | met | 2 of 2 learnt |",
 		"| e |  |  | first, at first sight **missed** |",
 	} {
 		if !strings.Contains(string(text), line) {
-			t.Errorf("when e is learnt, missing: %s\n%s", line, text)
+			t.Errorf("when e and f are learnt, missing: %s\n%s", line, text)
 		}
 	}
 	if _, err := readScore(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {

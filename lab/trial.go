@@ -47,8 +47,10 @@ type Trial struct {
 	Note     string    `json:"note,omitempty"`   // why it was skipped or failed
 	Output   string    `json:"output,omitempty"` // hostmend's JSON where the outcome is not First
 	Commit   string    `json:"commit,omitempty"` // of hostmend and the fault, in a score
-	// AtFirst is how the first diagnosis of a frozen fault came out, before the library could learn from it, and the commit of that.
+	// AtFirst is how the first diagnosis of a frozen fault came out, before the library could learn from it; which set of frozen faults
+	// it belonged to, from 1 on, and the commit of that diagnosis.
 	AtFirst       Outcome `json:"at_first,omitempty"`
+	AtFirstSet    int     `json:"at_first_set,omitempty"`
 	AtFirstCommit string  `json:"at_first_commit,omitempty"`
 }
 
