@@ -103,6 +103,8 @@ type Finding struct {
 	Covers   []string
 	Evidence []Text   // the playbook's own words, filled in
 	Clauses  []Clause // what decided it, with the values seen
+	// Shows are the signs of a symptom, as SIGN or SIGN/OBJECT; a cause shows none.
+	Shows []string
 	// Explains are the findings of this diagnosis that this one makes irrelevant, as PLAYBOOK or PLAYBOOK/OBJECT; ExplainedBy is the
 	// other direction, and empty for a root cause.
 	Explains    []string

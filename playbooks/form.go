@@ -34,6 +34,7 @@ type form struct {
 	severity *rawText
 	risk     Risk
 	covers   []named
+	shows    []effect
 	explains []effect
 	see      []named
 	params   []Param
@@ -125,7 +126,8 @@ func keys() []key {
 		{"let", false, "Names for parts of expressions: NAME: expression.", schemaObject(), (*form).readLet},
 		{"when", true, "The condition: an expression that is yes, no or unknown.", schemaString(), func(f *form, n *node) { f.when = f.readExpression(n) }},
 		{"for", false, "How long the condition must hold before it counts: 30s, 5m. Default 0s.", schemaString(), func(f *form, n *node) { f.hold = f.readDuration(n) }},
-		{"explains", false, "Playbooks whose findings on the same host are consequences of this one; ID/{expression} means only the one about that object.", schemaStrings(), (*form).readExplains},
+		{"shows", false, "Signs, which make it a symptom: NAME or NAME/{expression}. A cause names in `explains` the sign, and so all that show it; a symptom stands behind causes that are as bad.", schemaStrings(), func(f *form, n *node) { f.shows = f.readEffects(n) }},
+		{"explains", false, "Playbooks, or signs that playbooks show, whose findings on the same host are consequences of this one; ID/{expression} means only the one about that object.", schemaStrings(), func(f *form, n *node) { f.explains = f.readEffects(n) }},
 		{"evidence", true, "Texts with {expressions} that show what was seen.", schemaRef("texts"), func(f *form, n *node) { f.evidence = f.readTexts(n) }},
 		{"reading", false, "What a report shows for a healthy host. Default: the first evidence.", schemaRef("text"), func(f *form, n *node) { f.reading = f.readPair(n) }},
 		{"fix", false, "Steps, in order: {do: ACTION, if: condition, with: {ARGUMENT: text or {expression}}}.", schemaRef("fix"), (*form).readFix},
@@ -396,20 +398,22 @@ func (f *form) readNames(n *node) []named {
 	return names
 }
 
-// effect is a playbook that another one explains: all its findings, or the one about the object that the text behind its id gives.
+// effect is a sign, or a playbook or sign that another playbook explains: all its findings, or the one about the object that the
+// text behind its id gives.
 type effect struct {
 	id string
 	named
 	selector *rawText // gives PLAYBOOK or PLAYBOOK/OBJECT
 }
 
-func (f *form) readExplains(n *node) {
+func (f *form) readEffects(n *node) (list []effect) {
 	for _, name := range f.readNames(n) {
 		id, _, _ := strings.Cut(name.text, "/")
 		if t := readText(name.at); t != nil {
-			f.explains = append(f.explains, effect{id, name, t})
+			list = append(list, effect{id, name, t})
 		}
 	}
+	return list
 }
 
 func (f *form) readEach(n *node) {

@@ -125,11 +125,24 @@ func (l *Library) index(forms []*form) []*source {
 		}
 		ids[f.id] = f
 	}
+	meant := map[string][]*form{} // by a name in `explains`
+	for id, f := range ids {
+		meant[id] = append(meant[id], f)
+	}
+	for _, f := range forms {
+		for _, s := range f.shows {
+			if ids[s.id] != nil {
+				complain(f, s.at, "%q is the id of a playbook; a sign has a name of its own", s.id)
+			} else {
+				meant[s.id] = append(meant[s.id], f)
+			}
+		}
+	}
 	for _, f := range forms {
 		for _, e := range f.explains {
-			if ids[e.id] == nil {
-				complain(f, e.at, "there is no playbook %q%s", e.id, nearest(e.id, keysOf(ids)))
-			} else if cycle := explained(ids, e.id, f.id, map[string]bool{}); cycle != "" {
+			if meant[e.id] == nil {
+				complain(f, e.at, "there is no playbook or sign %q%s", e.id, nearest(e.id, keysOf(meant)))
+			} else if cycle := explained(meant, f, e.id, map[string]bool{}); cycle != "" {
 				complain(f, e.at, "%s explains %s in turn: a cause is not its own consequence", cycle, f.id)
 			}
 		}
@@ -141,18 +154,20 @@ func (l *Library) index(forms []*form) []*source {
 	return wrong
 }
 
-// explained returns the name of the playbook through which from explains id, if it does.
-func explained(ids map[string]*form, from, id string, seen map[string]bool) string {
-	if from == id {
-		return from
-	}
-	if seen[from] || ids[from] == nil {
+// explained returns the name of the playbook through which what is meant by name explains f in turn, if it does. That f has a sign
+// which it explains in others is no circle.
+func explained(meant map[string][]*form, f *form, name string, seen map[string]bool) string {
+	if seen[name] {
 		return ""
 	}
-	seen[from] = true
-	for _, e := range ids[from].explains {
-		if e.id == id || explained(ids, e.id, id, seen) != "" {
-			return from
+	seen[name] = true
+	for _, g := range meant[name] {
+		for _, e := range g.explains {
+			switch {
+			case g == f && name != f.id:
+			case slices.Contains(meant[e.id], f), explained(meant, f, e.id, seen) != "":
+				return g.id
+			}
 		}
 	}
 	return ""

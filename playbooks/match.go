@@ -270,11 +270,7 @@ func (p *playbook) finding(m *machine, object string) Finding {
 	for _, t := range p.evidence {
 		f.Evidence = append(f.Evidence, say(m, t, true))
 	}
-	for _, t := range p.effects {
-		if effect, st := t.exact(m); st == known {
-			f.Explains = append(f.Explains, effect)
-		}
-	}
+	f.Shows, f.Explains = m.names(p.shows), m.names(p.effects)
 	f.Confirm = p.sayConfirm(m)
 	f.Clauses = p.trace(m, p.parts)
 	f.Steps, f.Withheld = p.choose(m)
@@ -282,6 +278,16 @@ func (p *playbook) finding(m *machine, object string) Finding {
 		f.Manual = say(m, p.manual, true)
 	}
 	return f
+}
+
+// names fills in what the host's facts give; a name without its object is left out.
+func (m *machine) names(texts []template) (out []string) {
+	for _, t := range texts {
+		if name, st := t.exact(m); st == known {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func (p *playbook) judgeSeverity(m *machine) Severity {
@@ -558,7 +564,7 @@ func (d *diagnosis) explain() {
 		cause.Explains = nil
 		for j := range d.Findings {
 			effect := &d.Findings[j]
-			if i != j && (slices.Contains(said, effect.Playbook) || slices.Contains(said, effect.Identity())) {
+			if i != j && effect.among(said) {
 				cause.Explains = append(cause.Explains, effect.Identity())
 				effect.ExplainedBy = append(effect.ExplainedBy, cause.Identity())
 			}
@@ -584,12 +590,20 @@ func (d *diagnosis) explain() {
 	d.arrange(nil)
 }
 
+// among reports whether names, of playbooks or of signs and with or without an object, mean this finding.
+func (f *Finding) among(names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		return name == f.Playbook || name == f.Identity() ||
+			slices.ContainsFunc(f.Shows, func(sign string) bool { return sign == name || strings.HasPrefix(sign, name+"/") })
+	})
+}
+
 // depends are the areas in the order in which a host depends on them: without memory or disks no service works, without the network
 // no login does. Of troubles that are equally bad, the one below is the likelier cause.
 var depends = []string{"storage", "memory", "kernel", "compute", "network", "time", "services", "access"}
 
-// arrange puts the most important first: causes before what they explain, then the worse, then what explains something, what the
-// profile prefers, and what more of the host depends on.
+// arrange puts the most important first: causes before what they explain, then the worse, then what is no mere symptom, then what explains
+// something, what the profile prefers, and what more of the host depends on.
 func (d *Diagnosis) arrange(prefer func(a, b *Finding) int) {
 	depth := make(map[string]int, len(d.Findings))
 	for range d.Findings { // a chain of causes is no longer than the list
@@ -601,7 +615,7 @@ func (d *Diagnosis) arrange(prefer func(a, b *Finding) int) {
 	}
 	slices.SortStableFunc(d.Findings, func(a, b Finding) int {
 		order := cmp.Or(cmp.Compare(depth[a.Identity()], depth[b.Identity()]), cmp.Compare(b.Severity, a.Severity),
-			cmp.Compare(min(len(b.Explains), 1), min(len(a.Explains), 1)))
+			cmp.Compare(min(len(a.Shows), 1), min(len(b.Shows), 1)), cmp.Compare(min(len(b.Explains), 1), min(len(a.Explains), 1)))
 		if order == 0 && prefer != nil {
 			order = prefer(&a, &b)
 		}

@@ -186,6 +186,40 @@ func TestExplainsObject(t *testing.T) {
 	}
 }
 
+// TestSigns has causes that name what they bring about by its sign, and symptoms that stand behind causes that are as bad.
+func TestSigns(t *testing.T) {
+	each := "for_each: {fs: filesystems.mounts}\nseverity: warning"
+	l := load(t,
+		simple("ill", `fs.mount != ""`, each+"\nshows: ['stands-still/{fs.mount}', 'lacks/{sysctl[\"none\"]}']"),
+		simple("worse", "conntrack.loaded", "severity: critical\nshows: [stands-still]"),
+		simple("cause", `fs.mount == "/"`, each+"\nexplains: ['stands-still/{fs.mount}', lacks]"),
+		simple("symptom", "conntrack.loaded", "severity: warning\nshows: [aches]\nexplains: [aches, silent]"),
+		simple("silent", "conntrack.loaded", "severity: warning\nshows: [aches]"),
+		simple("other", "conntrack.loaded", "severity: warning"),
+		simple("all", "not conntrack.loaded", "severity: warning\nexplains: [stands-still]"),
+	)
+	var got []string
+	for _, f := range l.Match(snapshot(t, facts), nil).Findings {
+		got = append(got, fmt.Sprint(f.Identity(), " by ", f.ExplainedBy))
+	}
+	want := []string{"worse by []", "cause// by []", "other by []", "symptom by []", "ill//b by []", "ill//c by []", "ill// by [cause//]", "silent by [symptom]"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for text, want := range map[string]string{
+		"explains: [aches]\nshows: [a]":       `"a" is the id of a playbook`,
+		"explains: [ache]":                    `no playbook or sign "ache"`,
+		"explains: [aches]\nshows: [b-feels]": "b explains a in turn",
+		"explains: [b]\nshows: [aches]":       "",
+	} {
+		_, err := playbooks.Load(named(simple("a", "conntrack.loaded", "severity: info\n"+text), simple("b", "conntrack.loaded", "severity: info\nshows: [aches]"+
+			map[bool]string{true: "\nexplains: [b-feels]"}[strings.Contains(text, "b-feels")])), schema(t), nil)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // Minutes and what the fact was: + yes, - no, ? unreadable; then what is expected: . nothing, p pending, F found, with the minute since when.
 func TestFor(t *testing.T) {
 	l := load(t, simple("x", "memory.total > 0", "severity: info\nfor: 5m"))

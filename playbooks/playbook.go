@@ -24,6 +24,7 @@ type Playbook struct {
 	Risk     Risk
 	Stage    string
 	Covers   []string
+	Shows    []string // the signs of a symptom
 	Explains []string
 	See      []string
 	Params   []Param
@@ -75,6 +76,7 @@ type playbook struct {
 	reading    [2]template
 	hasReading bool
 	evidence   [][2]template
+	shows      []template
 	effects    []template
 	steps      []step
 	verify     operand
@@ -153,7 +155,7 @@ func sorted(s []string) []string {
 // describe fills in what is known without a host.
 func (p *playbook) describe(f *form, params []Param, ch change) {
 	p.Playbook = Playbook{
-		ID: f.id, Area: f.area, Title: f.title.text(), Means: f.means.plain(), Risk: f.risk, Stage: defaultStage, Covers: texts(f.covers), Explains: effects(f.explains), See: texts(f.see),
+		ID: f.id, Area: f.area, Title: f.title.text(), Means: f.means.plain(), Risk: f.risk, Stage: defaultStage, Covers: texts(f.covers), Shows: effects(f.shows), Explains: effects(f.explains), See: texts(f.see),
 		Params: params, For: f.hold, Settle: f.settle, Each: f.each, Manual: f.manual.text(), Confirm: f.confirm.text(), Origins: ch.origins,
 	}
 	if f.when != nil {
@@ -269,6 +271,9 @@ func (p *playbook) compile(c *compiler, f *form) {
 	p.title, p.manual, p.confirm = c.both(f.title), c.both(f.manual), c.both(f.confirm)
 	for _, t := range f.evidence {
 		p.evidence = append(p.evidence, c.both(t))
+	}
+	for _, s := range f.shows {
+		p.shows = append(p.shows, c.template(s.selector))
 	}
 	for _, e := range f.explains {
 		p.effects = append(p.effects, c.template(e.selector))

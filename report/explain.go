@@ -18,6 +18,7 @@ func WriteExplanation(w io.Writer, to Page, e *playbooks.Explanation) error {
 	p.optional("  why       ", e.Reason)
 	p.block("  severity  ", "", clean(b.Severity)+origin(b.Origins["severity"]), "")
 	p.optional("  covers    ", strings.Join(b.Covers, ", "))
+	p.optional("  shows     ", strings.Join(b.Shows, ", "))
 	p.optional("  explains  ", strings.Join(b.Explains, ", "))
 	if b.For > 0 {
 		p.block("  for       ", "", duration(b.For), "")

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -90,10 +91,15 @@ func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
 // PlaybookReference writes the reference of playbooks in Markdown: of every trouble what it means, how it is recognised and what to do.
 func PlaybookReference(w io.Writer, list []playbooks.Playbook) error {
-	r := reference{list: list, causes: map[string][]string{}}
+	r := reference{list: list, shown: map[string][]string{}, causes: map[string][]string{}}
 	for _, p := range list {
-		for _, e := range p.Explains {
-			id, _, _ := strings.Cut(e, "/")
+		for _, s := range p.Shows {
+			sign, _, _ := strings.Cut(s, "/")
+			r.shown[sign] = append(r.shown[sign], p.ID)
+		}
+	}
+	for _, p := range list {
+		for _, id := range r.effects(&p) {
 			r.causes[id] = append(r.causes[id], p.ID)
 		}
 	}
@@ -116,6 +122,7 @@ func PlaybookReference(w io.Writer, list []playbooks.Playbook) error {
 			r.entry(&p)
 		}
 	}
+	r.signs()
 	_, err := io.WriteString(w, r.String())
 	return err
 }
@@ -124,7 +131,31 @@ func PlaybookReference(w io.Writer, list []playbooks.Playbook) error {
 type reference struct {
 	strings.Builder
 	list   []playbooks.Playbook
+	shown  map[string][]string // of each sign the playbooks that show it
 	causes map[string][]string // of each playbook those that explain it
+}
+
+// effects are the other playbooks that p explains, by their ids or by their signs.
+func (r *reference) effects(p *playbooks.Playbook) (ids []string) {
+	for _, e := range p.Explains {
+		name, _, _ := strings.Cut(e, "/")
+		if _, sign := r.shown[name]; !sign {
+			ids = append(ids, name)
+		}
+		ids = append(ids, r.shown[name]...)
+	}
+	return slices.DeleteFunc(ids, func(id string) bool { return id == p.ID })
+}
+
+// signs lists the signs of symptoms, for who writes a playbook.
+func (r *reference) signs() {
+	if len(r.shown) == 0 {
+		return
+	}
+	r.WriteString("\n## Signs\n\nWhat does not work. A cause names the sign in `explains`, and so all playbooks that show it.\n\n")
+	for _, sign := range slices.Sorted(maps.Keys(r.shown)) {
+		fmt.Fprintf(r, "- `%s`: %s\n", sign, strings.Join(slices.Compact(slices.Sorted(slices.Values(r.shown[sign]))), ", "))
+	}
 }
 
 func (r *reference) in(area string) []playbooks.Playbook {
@@ -238,15 +269,15 @@ func (r *reference) around(p *playbooks.Playbook) {
 			return
 		}
 		ids = slices.Clone(ids)
+		slices.Sort(ids)
+		ids = slices.Compact(ids)
 		for i, id := range ids {
-			id, _, _ = strings.Cut(id, "/")
 			ids[i] = fmt.Sprintf("[%s](#%[1]s)", id)
 		}
-		slices.Sort(ids)
-		fmt.Fprintf(r, "\n*%s* %s.\n", label, strings.Join(slices.Compact(ids), ", "))
+		fmt.Fprintf(r, "\n*%s* %s.\n", label, strings.Join(ids, ", "))
 	}
 	links("May come from", r.causes[p.ID])
-	links("Explains", p.Explains)
+	links("Explains", r.effects(p))
 	if len(p.Covers) > 0 {
 		fmt.Fprintf(r, "\n*Called elsewhere* `%s` ([coverage](coverage.md)).\n", strings.Join(p.Covers, "`, `"))
 	}
