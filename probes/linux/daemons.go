@@ -21,7 +21,7 @@ var Daemons = probes.Define(probes.Probe[host.Host]{
 	Name: "daemons",
 	Doc: `Health of databases, HAProxy, container runtimes and kubelet
 
-Asks each Redis, PostgreSQL, MySQL or MariaDB, HAProxy, Docker, containerd and kubelet that runs on this host one question (a second time if it is silent, and some times more where a Redis is silent and computes), over loopback or its Unix socket: what its
+Asks each Redis, PostgreSQL, MySQL or MariaDB, HAProxy, Docker, containerd and kubelet that runs on this host one question (a second time if it is silent, and some times more where a Redis is silent and computes, or has lost keys), over loopback or its Unix socket: what its
 own tools ask to see whether it serves (PING and INFO, the startup packet that pg_isready sends, MySQL's greeting, HAProxy's show stat, /_ping, /healthz). No account is
 used and nobody logs in: PostgreSQL is asked as the user "hostmend", and left once it answers; MySQL and MariaDB do not count loopback clients
 towards max_connect_errors, though MariaDB may log an aborted connection. Costs 1 ms and what the servers need; each is given a second. Only TCP ports that
@@ -51,21 +51,27 @@ type daemonFacts struct {
 	Says   string             `fact:"says" doc:"Its words, if it refuses"`
 	Took   time.Duration      `fact:"took" doc:"Until it had answered; 0 if it did not"`
 
-	Memory     probes.Opt[int]    `fact:"memory" unit:"bytes" doc:"Redis: memory that its data uses (used_memory)"`
-	MemoryMax  probes.Opt[int]    `fact:"memory_max" unit:"bytes" doc:"Redis: maxmemory; 0 is without a limit"`
-	Policy     probes.Opt[string] `fact:"policy" doc:"Redis: maxmemory_policy"`
-	Clients    probes.Opt[int]    `fact:"clients" unit:"count" doc:"Redis: connected clients"`
-	ClientsMax probes.Opt[int]    `fact:"clients_max" unit:"count" doc:"Redis: maxclients; absent before Redis 6"`
-	Role       probes.Opt[string] `fact:"role" doc:"Redis: master or slave"`
-	Master     probes.Opt[string] `fact:"master" doc:"Redis: of a replica, the address of its master"`
-	LinkDown   probes.Opt[bool]   `fact:"link_down" doc:"Redis: of a replica, its master does not answer and no copying is under way"`
-	FewCopies  probes.Opt[bool]   `fact:"too_few_replicas" doc:"Redis: min-replicas-to-write is set and no replica is well, so that it refuses writes"`
-	Waiting    int                `fact:"waiting" unit:"count" doc:"PostgreSQL: sessions that have waited for a lock for a second at least, by the titles of its processes (update_process_title)"`
-	IdleInTx   []string           `fact:"idle_in_transaction" doc:"PostgreSQL: where sessions wait, those that have been idle within an open transaction for a second at least: pid, user, database, client; five at most"`
-	Down       []string           `fact:"down" doc:"HAProxy: backends without a server that is up, and what was said of their servers"`
-	Partly     []string           `fact:"servers_down" doc:"HAProxy: servers that are down in backends that have others"`
-	Full       []string           `fact:"full" doc:"HAProxy: frontends that have as many sessions as maxconn allows, and servers whose queue is not empty"`
-	SaveFailed probes.Opt[bool]   `fact:"save_failed" doc:"Redis: its last snapshot, or its last write to the append-only file, failed"`
+	Memory     probes.Opt[int]           `fact:"memory" unit:"bytes" doc:"Redis: memory that its data uses (used_memory)"`
+	MemoryMax  probes.Opt[int]           `fact:"memory_max" unit:"bytes" doc:"Redis: maxmemory; 0 is without a limit"`
+	Policy     probes.Opt[string]        `fact:"policy" doc:"Redis: maxmemory_policy"`
+	Clients    probes.Opt[int]           `fact:"clients" unit:"count" doc:"Redis: connected clients"`
+	ClientsMax probes.Opt[int]           `fact:"clients_max" unit:"count" doc:"Redis: maxclients; absent before Redis 6"`
+	Role       probes.Opt[string]        `fact:"role" doc:"Redis: master or slave"`
+	Master     probes.Opt[string]        `fact:"master" doc:"Redis: of a replica, the address of its master"`
+	LinkDown   probes.Opt[bool]          `fact:"link_down" doc:"Redis: of a replica, its master does not answer and no copying is under way"`
+	FewCopies  probes.Opt[bool]          `fact:"too_few_replicas" doc:"Redis: min-replicas-to-write is set and no replica is well, so that it refuses writes"`
+	Waiting    int                       `fact:"waiting" unit:"count" doc:"PostgreSQL: sessions that have waited for a lock for a second at least, by the titles of its processes (update_process_title)"`
+	IdleInTx   []string                  `fact:"idle_in_transaction" doc:"PostgreSQL: where sessions wait, those that have been idle within an open transaction for a second at least: pid, user, database, client; five at most"`
+	Down       []string                  `fact:"down" doc:"HAProxy: backends without a server that is up, and what was said of their servers"`
+	Partly     []string                  `fact:"servers_down" doc:"HAProxy: servers that are down in backends that have others"`
+	Full       []string                  `fact:"full" doc:"HAProxy: frontends that have as many sessions as maxconn allows, and servers whose queue is not empty"`
+	Keys       probes.Opt[int]           `fact:"keys" unit:"count" doc:"Redis: keys that it holds"`
+	Evicts     probes.Opt[float64]       `fact:"evicted_per_s" unit:"1/s" doc:"Redis: keys that it gave up for want of memory, between two questions; absent where it has never lost a key"`
+	Expires    probes.Opt[float64]       `fact:"expired_per_s" unit:"1/s" doc:"Redis: keys whose time was up, between two questions, or since it started if that is more; absent where it has never lost a key"`
+	Flushes    int                       `fact:"flushes" unit:"count" doc:"Redis: how often it was emptied since it started (FLUSHALL, FLUSHDB); only asked where it has lost keys"`
+	FlushEvery probes.Opt[time.Duration] `fact:"flush_every" doc:"Redis: the mean time between these; absent if there was none"`
+	Removals   []string                  `fact:"removals" doc:"Redis: which commands removed keys since it started, and how often"`
+	SaveFailed probes.Opt[bool]          `fact:"save_failed" doc:"Redis: its last snapshot, or its last write to the append-only file, failed"`
 }
 
 // server is a program that is asked, and how.
@@ -277,6 +283,9 @@ func (d *daemonFacts) ask(ctx context.Context, h host.Host, q asking) {
 	default:
 		d.Took = reply.Took
 		q.judge(d, reply.Text)
+		if d.Kind == "redis" && d.Answer == "ok" {
+			d.lookAtKeys(ctx, h, q.Question, reply.Text)
+		}
 	}
 	if d.Kind == "postgresql" {
 		d.lookAtSessions(ctx, h)
@@ -324,12 +333,7 @@ func judgeRedis(d *daemonFacts, text string) {
 	case strings.HasPrefix(first, "-"):
 		d.Says = redactLine(first[1:])
 	}
-	info := map[string]string{}
-	for line := range strings.Lines(rest) {
-		if key, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			info[key] = value
-		}
-	}
+	info := redisInfo(rest)
 	number := func(key string) probes.Opt[int] {
 		if n, err := strconv.Atoi(info[key]); err == nil {
 			return probes.Some(n)

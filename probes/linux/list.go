@@ -81,5 +81,6 @@ func Probes() []probes.Probe[host.Host] {
 		Units,
 		Usage,
 		VMStat,
+		Waits,
 	}
 }

@@ -50,6 +50,8 @@ type processesFacts struct {
 	TopIO       probes.Cut[commandIO]       `fact:"top_io" doc:"The 10 command names that read and wrote most, by /proc/PID/io; looked for only if at both samples a process was blocked or tasks waited for disks of late (/proc/pressure/io), else empty"`
 
 	StoppedBy probes.Cut[stoppedCommand] `fact:"stopped_commands" doc:"Who is stopped by a signal, by command name; not who is watched by a debugger"`
+	Traced    []tracedProcess            `fact:"traced" doc:"Services' processes that strace, gdb or the like are attached to; ten at most"`
+	Starved   []starvedService           `fact:"starved" doc:"Services that may use some cores only, or have a low priority, while others had at least 90 % of the time of the cores that they may use, or as many as there are such cores ran without a pause; ten at most"`
 }
 
 type stoppedCommand struct {
@@ -153,6 +155,7 @@ type process struct {
 	pages     int // resident
 	nice      int
 	policy    int
+	core      int // that it ran on last
 }
 
 type processTable struct {
@@ -166,6 +169,8 @@ type processTable struct {
 	switches map[int]switches
 	unit     map[int]probes.Opt[string]
 	io       map[int]ioCounts // of all processes, if any was blocked
+	traced   []tracedProcess
+	allowed  map[int]string // of services' processes, the cores that they may use, if any process ran
 }
 
 // ioCounts are read_bytes and write_bytes of /proc/PID/io: what went to and from disks, not the page cache.
@@ -240,6 +245,7 @@ func parseProcess(line string) (process, error) {
 		{&p.threads, f[17]},
 		{&rss, f[21]},
 		{&p.policy, f[38]},
+		{&p.core, f[36]},
 	} {
 		var err error
 		if *x.into, err = strconv.Atoi(x.text); err != nil {
@@ -314,6 +320,7 @@ func (t *processTable) lookCloser(h host.Files) {
 	if blocked > 0 || disksAwaited(h) {
 		t.countIO(h, pids)
 	}
+	t.lookAtServices(h, pids)
 	for pid := range pids {
 		t.unit[pid] = processUnit(h, pid)
 	}
@@ -463,7 +470,8 @@ func processes(cur processTable, prev *processTable, dt time.Duration) (processe
 	}
 	before := prev.byPID()
 	f.Stuck, f.BlockedBy = cur.blocked(prev, before)
-	f.ZombiesOf, f.StoppedBy = cur.zombies(), cur.stopped()
+	f.ZombiesOf, f.StoppedBy, f.Traced = cur.zombies(), cur.stopped(), cur.traced
+	f.Starved = cur.starved(prev, before, dt)
 	f.TopCPU = cur.topCPU(prev, before, dt)
 	f.TopMemory = cur.topMemory()
 	f.TopThreads = cur.topThreads()
