@@ -16,7 +16,7 @@ var Immutable = probes.Define(probes.Probe[host.Host]{
 	Name: "immutable",
 	Doc: `Data that may not be changed
 
-Asks for the attributes of chattr(1) where services write: the roots of file systems on disks and what lies right in them, the homes that accounts have in /var/lib,
+Asks for the attributes of chattr(1) where services write: the roots of file systems on disks and what lies right in them, the homes that accounts have in /var/lib and the directories there that are not root's,
 /var/log and /var/spool/cron, one level deep. At most 200 files are asked, 5 µs each. Neither root nor the owner can change, replace or delete an immutable file, or make one in an
 immutable directory; the program is told "Operation not permitted", whatever the modes say. Empty directories, which some protect while nothing is mounted on them, and
 the .user.ini that hosting panels protect are left out. Needs root.`,
@@ -51,12 +51,8 @@ func immutable(_ context.Context, h host.Host) (immutableFacts, error) {
 			dirs = append(dirs, m.point)
 		}
 	}
-	if passwd, err := h.ReadFile("/etc/passwd"); err == nil {
-		for line := range strings.Lines(string(passwd)) {
-			if fields := strings.Split(line, ":"); len(fields) == 7 && strings.HasPrefix(fields[5], "/var/lib/") {
-				dirs = append(dirs, path.Clean(fields[5]))
-			}
-		}
+	for _, d := range serviceDirectories(h) {
+		dirs = append(dirs, d.path)
 	}
 	left := maxImmutable
 	seen := map[string]bool{}

@@ -14,6 +14,9 @@ func TestImmutable(t *testing.T) {
 		{"a directory and files", base + "-- attributes /data --\n{\"immutable\": true}\n-- attributes /data/records --\n{\"immutable\": true}\n-- attributes /var/lib/redis --\n{\"append_only\": true}\n", map[string]string{
 			"list[/data].directory": "true", "list[/data].flag": `"i"`, "list[/data/records].directory": "false", "list[/var/lib/redis].flag": `"a"`,
 		}},
+		{"a service whose account has no home", base + "-- /var/lib/mysql/ 0700 101:102 --\n-- /var/lib/mysql/ibdata1 --\n-- attributes /var/lib/mysql --\n{\"immutable\": true}\n-- /var/lib/dpkg/ 0755 0:0 --\n-- /var/lib/dpkg/status --\n-- attributes /var/lib/dpkg --\n{\"immutable\": true}\n", map[string]string{
+			"list[/var/lib/mysql].directory": "true", "list[/var/lib/dpkg]": "none",
+		}},
 		{"no mounts", "", map[string]string{"(reason)": "mountinfo"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantFacts(t, Immutable, observe(t, Immutable, c.capture), c.want) })

@@ -1,11 +1,13 @@
 package linux
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -254,6 +256,8 @@ func (t *mountTable) bars(f *mountPointsFacts, m *mount) {
 	}
 }
 
+const maxServiceDirectories = 200 // entries of /var/lib that are looked at
+
 // writable are directories that the system itself, or nearly every service, writes. Not /usr and /etc: there are hosts that are never written there.
 var writable = []string{"/tmp", "/var/tmp", "/var/log", "/var/lib", "/var/spool", "/run", "/dev/shm", "/var/cache"}
 
@@ -268,20 +272,44 @@ func (t *mountTable) barsDirectories(f *mountPointsFacts, m *mount) {
 		f.Barred = append(f.Barred, barredPath{Path: m.point, Mount: m.point, Option: "ro", By: "every program"})
 		return
 	}
-	passwd, err := t.h.ReadFile("/etc/passwd")
-	if err != nil {
-		return
-	}
-	for line := range strings.Lines(string(passwd)) {
-		fields := strings.Split(line, ":")
-		if len(fields) < 7 || !strings.HasPrefix(fields[5], "/var/lib/") || !within(fields[5], m.point) {
-			continue
-		}
-		if _, err := t.h.Stat(fields[5]); err == nil {
-			f.Barred = append(f.Barred, barredPath{Path: fields[5], Mount: m.point, Option: "ro", By: "the account " + fields[0]})
+	for _, d := range serviceDirectories(t.h) {
+		if within(d.path, m.point) {
+			f.Barred = append(f.Barred, barredPath{Path: d.path, Mount: m.point, Option: "ro", By: d.by})
 			return
 		}
 	}
+}
+
+// serviceDirectory is a directory in /var/lib that a service writes.
+type serviceDirectory struct{ path, by string }
+
+// serviceDirectories are the homes that accounts have in /var/lib, and what there is not root's: MariaDB's account has no home.
+func serviceDirectories(h host.Host) (list []serviceDirectory) {
+	names := map[int]string{}
+	passwd, _ := h.ReadFile("/etc/passwd") // without it, owners go by their numbers
+	for line := range strings.Lines(string(passwd)) {
+		fields := strings.Split(line, ":")
+		if len(fields) < 7 {
+			continue
+		}
+		if uid, err := strconv.Atoi(fields[2]); err == nil {
+			names[uid] = "the account " + fields[0]
+		}
+		if home := path.Clean(fields[5]); strings.HasPrefix(home, "/var/lib/") && isThere(h, home) {
+			list = append(list, serviceDirectory{home, "the account " + fields[0]})
+		}
+	}
+	entries, _ := h.ReadDir("/var/lib")
+	for _, e := range entries[:min(len(entries), maxServiceDirectories)] {
+		name := "/var/lib/" + e.Name
+		if !e.Type.IsDir() || slices.ContainsFunc(list, func(d serviceDirectory) bool { return d.path == name }) {
+			continue
+		}
+		if fi, err := h.Stat(name); err == nil && fi.UID != 0 {
+			list = append(list, serviceDirectory{name, cmp.Or(names[fi.UID], "the user "+strconv.Itoa(fi.UID))})
+		}
+	}
+	return list
 }
 
 // barsPrograms looks for commands of units and crontabs on a mount that nothing may be run from.

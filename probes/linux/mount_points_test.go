@@ -39,6 +39,10 @@ func TestMountPoints(t *testing.T) {
 		{"nosuid and nodev", "-- /proc/self/mountinfo --\n20 1 254:1 / / rw,nosuid - ext4 /dev/vda1 rw\n21 20 0:5 / /dev rw,nodev - devtmpfs udev rw\n-- /usr/bin/sudo 04755 --\n-- /dev/null 020666 --\n", map[string]string{
 			"barred[/usr/bin/sudo].option": `"nosuid"`, "barred[/dev/null].option": `"nodev"`,
 		}},
+		{"read-only by hand, of a service whose account has no home", "-- /proc/self/mountinfo --\n20 1 254:1 / / rw - ext4 /dev/vda1 rw\n22 20 254:1 /var/lib/mysql /var/lib/mysql ro - ext4 /dev/vda1 rw\n23 20 254:1 /var/lib/dpkg /var/lib/dpkg ro - ext4 /dev/vda1 rw\n" +
+			"-- /etc/passwd --\nmysql:x:101:102::/nonexistent:/bin/false\n-- /var/lib/mysql/ 0700 101:102 --\n-- /var/lib/dpkg/ 0755 0:0 --\n", map[string]string{
+			"barred[/var/lib/mysql].by": `"the account mysql"`, "barred[/var/lib/dpkg]": "none",
+		}},
 		{"read-only by hand", "-- /proc/self/mountinfo --\n20 1 254:1 / / rw - ext4 /dev/vda1 rw\n21 20 254:1 /tmp /tmp ro - ext4 /dev/vda1 rw\n22 20 254:1 /var/lib/redis /var/lib/redis ro - ext4 /dev/vda1 rw\n23 20 254:1 /srv /mnt/www ro - ext4 /dev/vda1 rw\n" +
 			"-- /etc/passwd --\nroot:x:0:0:root:/root:/bin/bash\nredis:x:101:102::/var/lib/redis:/usr/sbin/nologin\n-- /var/lib/redis/ --\n", map[string]string{
 			"barred[/tmp].option": `"ro"`, "barred[/var/lib/redis].by": `"the account redis"`, "barred[/mnt/www]": "none",

@@ -16,15 +16,8 @@ import (
 // the program (systemd.exec(5), "Process exit codes"), and the kinds of result that name a reason.
 func reasonOfStatus(p map[string]string) string {
 	if p["ExecMainCode"] == "1" && p["Result"] == "exit-code" {
-		switch p["ExecMainStatus"] {
-		case "200":
-			return "directory-missing"
-		case "203":
-			return "program-missing"
-		case "216", "217":
-			return "user-missing"
-		case "226":
-			return "namespace"
+		if reason := reasonOfManager(p["ExecMainStatus"]); reason != "" {
+			return reason
 		}
 	}
 	switch p["Result"] {
@@ -32,6 +25,21 @@ func reasonOfStatus(p map[string]string) string {
 		return p["Result"]
 	case "start-limit-hit":
 		return "start-limit"
+	}
+	return ""
+}
+
+// reasonOfManager is what an exit status says that the service manager set before it ran the program.
+func reasonOfManager(status string) string {
+	switch status {
+	case "200":
+		return "directory-missing"
+	case "203":
+		return "program-missing"
+	case "216", "217":
+		return "user-missing"
+	case "226":
+		return "namespace"
 	}
 	return ""
 }
@@ -60,11 +68,12 @@ var signs = []sign{
 	{"read-only", regexp.MustCompile(`(?i)read-only file system|EROFS`)},
 	{"data-damaged", regexp.MustCompile(`(?i)could not locate a valid checkpoint|invalid (?:primary )?checkpoint record|database files are incompatible|wrong signature trying to load DB|bad file format reading the append only|unexpected EOF reading RDB|(?:short read|unexpected end of file|internal error) .*(?:RDB|loading DB)|InnoDB: .*(?:corrupt|damaged|missing)|database disk image is malformed|checksum (?:mismatch|failed|error)|\bcorrupt(?:ed|ion)?\b`)},
 	{"library-missing", regexp.MustCompile(`ModuleNotFoundError|No module named |Can't locate \S+\.pm in @INC|(?i)cannot find module |cannot load such file|could not find or load main class|NoClassDefFoundError|unable to load dynamic library|cannot open shared object file|failed opening required`)},
+	{"permission-denied", regexp.MustCompile(`(?i)(?:can't|cannot|could not|unable to|failed to) (?:open|read|load|access)\b.*permission denied`)}, // before what is wrong in it
 	{"config-invalid", regexp.MustCompile(`(?i:environment variables?|env(?:ironment)? vars?)\b.*(?i:not set|missing|required|undefined|unset|empty|not found|must be)|(?i:missing|required|undefined|unset|not set|must set|please set|set the)\b.*(?i:environment variable|env(?:ironment)? var)|\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b['"]?:? (?:variable )?(?i:is |are )?(?i:not set|unset|not defined|undefined|missing|required|empty|must be set|unbound variable|parameter (?:null or )?not set)|KeyError: ['"][A-Z][A-Z0-9_]+['"]|(?i:missing|required|undefined|unset)\b[^/]{0,30}\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b|: unbound variable|: parameter (?:null or )?not set`)},
 	{"config-invalid", regexp.MustCompile(`(?i)syntax error|SyntaxError|configuration file .* test failed|\[emerg\] .* in /|unknown (?:configuration )?(?:directive|variable|option|keyword)|unrecognized configuration parameter|unexpected (?:token|end of file|character)|bad configuration|invalid (?:configuration|command|value for parameter) |error(?:\(s\))? found in configuration|fatal (?:config|error, can't open config)|bad directive|parse ?error|config(?:uration)? file (?:line|error)|(?:unable|failed) to (?:configure|parse|load|read) .*config|both as a flag and in the configuration file|configuration file .* contains errors|\bline \d+ of configuration file |unsupported (?:option|directive)|unrecognized (?:option|argument)`)},
 	{"access-refused", regexp.MustCompile(`(?i)password authentication failed|no pg_hba\.conf entry|access denied for user|NOAUTH |WRONGPASS |authentication failed|invalid password`)},
 	{"name-unresolved", regexp.MustCompile(`(?i)name or service not known|temporary failure in name resolution|no address associated with hostname|no such host|could not resolve host|getaddrinfo|EAI_AGAIN|ENOTFOUND|UnknownHostException|host not found in upstream`)},
-	{"limit-reached", regexp.MustCompile(`(?i)too many open files|EMFILE|cannot allocate memory|ENOMEM|std::bad_alloc|OutOfMemoryError|MemoryError|out of memory|max virtual memory areas|can't start new thread|unable to create (?:native )?thread|pthread_create|resource temporarily unavailable|fork: retry|argument list too long|E2BIG|too many links|EMLINK|file name too long|ENAMETOOLONG|too many levels of symbolic links|ELOOP|file too large|EFBIG|file size limit exceeded|no locks available|ENOLCK`)},
+	{"limit-reached", regexp.MustCompile(`(?i)too many open files|cannot (?:raise|increase) (?:the )?(?:FD|file|open files) limit|EMFILE|cannot allocate memory|ENOMEM|std::bad_alloc|OutOfMemoryError|MemoryError|out of memory|max virtual memory areas|can't start new thread|unable to create (?:native )?thread|pthread_create|resource temporarily unavailable|fork: retry|argument list too long|E2BIG|too many links|EMLINK|file name too long|ENAMETOOLONG|too many levels of symbolic links|ELOOP|file too large|EFBIG|file size limit exceeded|no locks available|ENOLCK`)},
 	{"host-key-unknown", regexp.MustCompile(`(?i)host key verification failed|authenticity of host .* can't be established|no \S+ host key is known for`)},
 	{"key-refused", regexp.MustCompile(`(?i)permission denied \((?:publickey|password|keyboard|gssapi)|load key "[^"]+": |no such identity: |too many authentication failures`)},
 	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|EPERM\b|has (?:invalid|group or world) (?:permissions|access)|has wrong ownership|operation not permitted|AccessDeniedException: /|address family not supported`)},

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -62,7 +63,7 @@ func (u *unitFacts) investigate(ctx context.Context, h host.Host) {
 		case status == "203" && !isThere(h, program):
 			u.Reason = "program-missing"
 		case u.Reason == "" || u.Reason == "start-limit":
-			u.Reason = "pre-start"
+			u.Reason = cmp.Or(reasonOfManager(status), "pre-start")
 		}
 	}
 	u.Sandbox = sandboxOf(h, unitFilesOf(p), u.Reason, u.Signal)
