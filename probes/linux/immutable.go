@@ -37,6 +37,7 @@ type immutableFile struct {
 const (
 	maxImmutable      = 200
 	maxImmutableInDir = 40
+	maxBranches       = 4 // entries of a directory that only leads on
 )
 
 func immutable(_ context.Context, h host.Host) (immutableFacts, error) {
@@ -52,7 +53,7 @@ func immutable(_ context.Context, h host.Host) (immutableFacts, error) {
 		}
 	}
 	for _, d := range serviceDirectories(h) {
-		dirs = append(dirs, d.path)
+		dirs = append(dirs, dataIn(h, d.path, 2)...)
 	}
 	left := maxImmutable
 	seen := map[string]bool{}
@@ -74,6 +75,24 @@ func immutable(_ context.Context, h host.Host) (immutableFacts, error) {
 		}
 	}
 	return f, nil
+}
+
+// dataIn are a service's directory and, where that only holds a few others, these: PostgreSQL's data lie in /var/lib/postgresql/15/main.
+func dataIn(h host.Files, dir string, deeper int) []string {
+	dirs := []string{dir}
+	entries, err := h.ReadDir(dir)
+	if err != nil || deeper == 0 || len(entries) > maxBranches {
+		return dirs
+	}
+	for _, e := range entries {
+		if !e.Type.IsDir() && !strings.HasPrefix(e.Name, ".") {
+			return dirs[:1]
+		}
+		if e.Type.IsDir() {
+			dirs = append(dirs, dataIn(h, path.Join(dir, e.Name), deeper-1)...)
+		}
+	}
+	return dirs
 }
 
 func (f *immutableFacts) look(h host.Host, name string, dir bool, left *int) {

@@ -17,6 +17,10 @@ func TestImmutable(t *testing.T) {
 		{"a service whose account has no home", base + "-- /var/lib/mysql/ 0700 101:102 --\n-- /var/lib/mysql/ibdata1 --\n-- attributes /var/lib/mysql --\n{\"immutable\": true}\n-- /var/lib/dpkg/ 0755 0:0 --\n-- /var/lib/dpkg/status --\n-- attributes /var/lib/dpkg --\n{\"immutable\": true}\n", map[string]string{
 			"list[/var/lib/mysql].directory": "true", "list[/var/lib/dpkg]": "none",
 		}},
+		{"data below others", base + "-- /var/lib/postgresql/ 0755 105:110 --\n-- /var/lib/postgresql/.psql_history --\n-- /var/lib/postgresql/15/main/PG_VERSION --\n-- attributes /var/lib/postgresql/15/main --\n{\"immutable\": true}\n" +
+			"-- /var/lib/postgresql/15/main/base/x/deep --\n-- attributes /var/lib/postgresql/15/main/base/x/deep --\n{\"immutable\": true}\n", map[string]string{
+			"list[/var/lib/postgresql/15/main].directory": "true", "list[/var/lib/postgresql/15/main/base/x/deep]": "none",
+		}},
 		{"no mounts", "", map[string]string{"(reason)": "mountinfo"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantFacts(t, Immutable, observe(t, Immutable, c.capture), c.want) })

@@ -369,7 +369,7 @@ var sandboxes = []struct {
 	reasons []string
 	setting *regexp.Regexp
 }{
-	{[]string{"read-only"}, regexp.MustCompile(`^(?:ProtectSystem|ReadOnlyPaths|ReadOnlyDirectories|ProtectHome|BindReadOnlyPaths|DynamicUser|ProtectKernelTunables|ProtectControlGroups|ProtectProc)=`)},
+	{[]string{"read-only"}, regexp.MustCompile(`^(?:ProtectSystem|ReadOnlyPaths|ReadOnlyDirectories|InaccessiblePaths|InaccessibleDirectories|ProtectHome|BindReadOnlyPaths|DynamicUser|ProtectKernelTunables|ProtectControlGroups|ProtectProc)=`)},
 	{[]string{"permission-denied", "SYS", "KILL"}, regexp.MustCompile(`^(?:SystemCallFilter|SystemCallArchitectures|RestrictNamespaces|MemoryDenyWriteExecute|RestrictRealtime)=`)},
 	{[]string{"permission-denied"}, regexp.MustCompile(`^(?:InaccessiblePaths|InaccessibleDirectories|NoExecPaths|ProtectHome|CapabilityBoundingSet|PrivateDevices|DevicePolicy|DeviceAllow|RestrictAddressFamilies|IPAddressDeny|PrivateUsers|ProtectClock|ProtectKernelModules|SocketBindDeny|DynamicUser)=`)},
 	{[]string{"file-missing", "program-missing", "namespace", "directory-missing"}, regexp.MustCompile(`^(?:PrivateTmp|TemporaryFileSystem|ProtectHome|RootDirectory|RootImage|InaccessiblePaths|ReadWritePaths|ReadOnlyPaths|BindPaths|BindReadOnlyPaths|PrivateDevices|ReadWriteDirectories)=`)},
