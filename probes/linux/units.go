@@ -28,7 +28,7 @@ halted, outdated,
 and those that a host is reached and kept by (SSH, cron, time, network). restarts counts since the unit was last started by hand
 or at boot. What looks like a password or token in a log line is replaced by ***.`,
 	Every:   30 * time.Second,
-	Timeout: 5 * time.Second, // systemd answers slowly on a host that is out of memory, when it matters most
+	Timeout: 15 * time.Second, // systemd answers slowly on a host that is overloaded, when it matters most; 5 s were not enough on an emulated one
 }, units)
 
 type unitsFacts struct {
