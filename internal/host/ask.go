@@ -62,6 +62,9 @@ func (l *Local) Get(ctx context.Context, rawURL string, header map[string]string
 		return HTTPAnswer{}, err
 	}
 	for k, v := range header {
+		if k == "Host" { // the request has it elsewhere
+			req.Host = v
+		}
 		req.Header.Set(k, v)
 	}
 	client := http.Client{

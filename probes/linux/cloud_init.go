@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/hostmend/hostmend/internal/host"
 	"github.com/hostmend/hostmend/probes"
 )
@@ -23,7 +26,7 @@ var CloudInit = probes.Define(probes.Probe[host.Host]{
 	Doc: `cloud-init
 
 Looks whether cloud-init is off, and by what; reads what it noted of this boot (result.json and status.json in /run/cloud-init), its configuration's
-links, and, where status.json has no warnings yet (before 23.4), the last 256 KiB of its log for user data of which it does not know the kind. User data itself is
+links and files, and, where status.json has no warnings yet (before 23.4), the last 256 KiB of its log for user data of which it does not know the kind. User data itself is
 never read, for it may hold secrets. Nothing is run. Costs 0.2 ms, with the log 0.5 ms.
 https://docs.cloud-init.io/en/latest/howto/disable_cloud_init.html`,
 	Every: 5 * time.Minute,
@@ -39,6 +42,8 @@ type cloudInitFacts struct {
 	Ignored    probes.Opt[bool]          `fact:"user_data_ignored" doc:"The user data does not begin with a line that says what it is (#!, #cloud-config, …), and was not run; absent until it has finished"`
 	Invalid    probes.Opt[string]        `fact:"user_data_invalid" doc:"Why the user data (or a file of /etc/cloud) could not be read as YAML, as cloud-init's log says it; empty if all could, absent until it has finished"`
 	BadLine    probes.Opt[int]           `fact:"user_data_line" unit:"line" doc:"The line where that is, if it says"`
+	BadFile    string                    `fact:"bad_file" doc:"A file of its configuration that changed within 30 days and is no YAML, as FILE: WHY; empty if there is none"`
+	Elsewhere  string                    `fact:"datasource_list" doc:"On an instance of Alibaba Cloud: the datasource_list that counts, as FILE:LINE: TEXT, if AliYun is not in it; else empty"`
 	Age        probes.Opt[time.Duration] `fact:"instance_age" doc:"Time since it first met this instance; absent if it never did"`
 }
 
@@ -61,6 +66,9 @@ func cloudInit(_ context.Context, h host.Host) (cloudInitFacts, error) {
 		if err := f.links(h, dir); err != nil {
 			return f, err
 		}
+	}
+	if _, off := f.Off.Get(); !off {
+		f.configuration(h)
 	}
 	if fi, err := h.Stat("/var/lib/cloud/data/instance-id"); err == nil {
 		f.Age = probes.Some(max(0, h.Now().Sub(fi.ModTime)))
@@ -119,6 +127,56 @@ func (f *cloudInitFacts) links(h host.Files, dir string) error {
 		}
 	}
 	return nil
+}
+
+// configIsNew is how young a file of the configuration must be to be read as YAML: that the older ones are well has been seen at a start.
+const configIsNew = 30 * 24 * time.Hour
+
+var datasourceList = regexp.MustCompile(`(?m)^datasource_list\s*:\s*\[([^\]\n]*)\]`)
+
+// configuration looks at what the next start will read: cloud.cfg, then cloud.cfg.d in the order of its names, the last of which counts.
+func (f *cloudInitFacts) configuration(h host.Host) {
+	files := []string{"/etc/cloud/cloud.cfg"}
+	if entries, err := h.ReadDir("/etc/cloud/cloud.cfg.d"); err == nil {
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name, ".cfg") && len(files) < maxConfigFiles {
+				files = append(files, "/etc/cloud/cloud.cfg.d/"+e.Name)
+			}
+		}
+	}
+	for _, file := range files {
+		fi, err := h.Stat(file)
+		if err != nil {
+			continue
+		}
+		b, err := h.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		if m := datasourceList.FindIndex(b); m != nil {
+			line := string(b[m[0]:m[1]])
+			f.Elsewhere = fmt.Sprintf("%s:%d: %.200s", file, bytes.Count(b[:m[0]], []byte("\n"))+1, line)
+			if strings.Contains(strings.ToLower(line), "aliyun") {
+				f.Elsewhere = ""
+			}
+		}
+		if f.BadFile == "" && h.Now().Sub(fi.ModTime) < configIsNew && !bytes.HasPrefix(b, []byte("## template")) {
+			var any any
+			if err := yaml.Unmarshal(b, &any); err != nil {
+				why, _, _ := strings.Cut(err.Error(), "\n")
+				f.BadFile = fmt.Sprintf("%s: %s", file, redactLine(why))
+			}
+		}
+	}
+	if !onAlibaba(h) {
+		f.Elsewhere = ""
+	}
+}
+
+func onAlibaba(h host.Files) bool {
+	id, _ := readLine(h, "/run/cloud-init/cloud-id")
+	vendor, _ := readLine(h, "/sys/class/dmi/id/sys_vendor")
+	return id == "aliyun" || strings.Contains(vendor, "Alibaba")
 }
 
 // boot reads what it noted of this boot. status.json is written while it runs and has what failed in which stage; result.json comes last.

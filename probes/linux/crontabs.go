@@ -27,8 +27,9 @@ type cronReader struct {
 	h      host.Files
 	uids   map[string]int
 	homes  map[string]string
-	local  bool // accounts come from the files alone
-	debian bool // Debian's cron, not cronie
+	owners []string // who has a crontab with jobs
+	local  bool     // accounts come from the files alone
+	debian bool     // Debian's cron, not cronie
 }
 
 func (f *jobsFacts) readCrontabs(h host.Files, system []string) {
@@ -52,6 +53,7 @@ func (f *jobsFacts) readCrontabs(h host.Files, system []string) {
 	} else {
 		r.spool("/var/spool/cron")
 	}
+	f.Denied = append(f.Denied, r.denied(users)...)
 	for _, often := range []string{"hourly", "daily", "weekly", "monthly"} {
 		r.parts("/etc/cron." + often)
 	}
@@ -105,8 +107,62 @@ func (r *cronReader) spool(dir string) {
 			r.f.Ignored = append(r.f.Ignored, job)
 			continue
 		}
+		if hasJob.Match(b) {
+			r.f.Own++
+			r.owners = append(r.owners, e.Name)
+		}
 		r.crontab(file, string(b), e.Name)
 	}
+}
+
+// hasJob: a line that begins with a time.
+var hasJob = regexp.MustCompile(`(?m)^\s*[0-9*@]`)
+
+// deniedTool is crontab or at, and the file by which it refuses people: crontab(1), at.allow(5).
+type deniedTool struct {
+	Tool     string   `fact:"tool,key" doc:"crontab or at"`
+	File     string   `fact:"file" doc:"The file that decides"`
+	Users    []string `fact:"users" doc:"Accounts of people (user id 1000 and above, with a shell) that it turns away; at most 10"`
+	WithJobs []string `fact:"with_jobs" doc:"Those of all accounts that have a crontab, which still runs, and which they can no longer change"`
+}
+
+const maxDenied = 10
+
+// denied reads cron.allow and cron.deny, at.allow and at.deny. Where at has neither, only root may use it, which is its default.
+func (r *cronReader) denied(users [][]string) []deniedTool {
+	var all []deniedTool
+	for tool, name := range map[string]string{"crontab": "/etc/cron", "at": "/etc/at"} {
+		file, listed, allows := name+".allow", []string(nil), true
+		text, err := readText(r.h, file)
+		if errors.Is(err, fs.ErrNotExist) {
+			file, allows = name+".deny", false
+			text, err = readText(r.h, file)
+		}
+		if err != nil || tool == "at" && !isThere(r.h, "/usr/bin/at") {
+			continue
+		}
+		for line := range strings.Lines(text) {
+			listed = append(listed, strings.TrimSpace(line))
+		}
+		d := deniedTool{Tool: tool, File: file, Users: []string{}, WithJobs: []string{}}
+		for _, u := range users {
+			user, uid := u[pwName], r.uids[u[pwName]]
+			if uid == 0 || slices.Contains(listed, user) == allows || len(d.Users) >= maxDenied {
+				continue
+			}
+			if uid >= 1000 && uid < 60000 && !strings.HasSuffix(u[pwShell], "/nologin") && !strings.HasSuffix(u[pwShell], "/false") {
+				d.Users = append(d.Users, user)
+			}
+			if tool == "crontab" && slices.Contains(r.owners, user) {
+				d.WithJobs = append(d.WithJobs, user)
+			}
+		}
+		if len(d.Users)+len(d.WithJobs) > 0 {
+			all = append(all, d)
+		}
+	}
+	slices.SortFunc(all, func(a, b deniedTool) int { return strings.Compare(a.Tool, b.Tool) })
+	return all
 }
 
 var cronSetting = regexp.MustCompile(`^\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?\s*=\s*(.*?)\s*$`)

@@ -21,7 +21,7 @@ var Environment = probes.Define(probes.Probe[host.Host]{
 	Doc: `The environment of logins, and what identifies the host
 
 Reads /etc/environment, /etc/default/locale, /etc/locale.conf, /etc/profile and profile.d for what breaks programs: a PATH without the system's directories, libraries, lists of
-certificates and interpreters' homes that are not there, a locale that is not made, an umask that takes the owner's own rights. Of a script only lines count that
+certificates and interpreters' homes that are not there, a locale or a time zone that is not there, an umask that takes the owner's own rights. Of a script only lines count that
 stand outside of conditions and functions. Looks at /etc/machine-id, /etc/localtime and the linker's cache. Costs 0.3 ms.`,
 	Every: 10 * time.Minute,
 }, environment)
@@ -36,7 +36,7 @@ type environmentFacts struct {
 type environmentProblem struct {
 	Where string `fact:"where,key" doc:"File and line"`
 	Name  string `fact:"name" doc:"The variable, or umask"`
-	Kind  string `fact:"kind" doc:"path: it lacks the directories of the system's programs; missing: it names a file that is not there; locale: the locale is not made; umask: new files are closed to their own owner"`
+	Kind  string `fact:"kind" doc:"path: it lacks the directories of the system's programs; missing: it names a file that is not there; locale: the locale is not made; zone: there is no such time zone, and programs take UTC; umask: new files are closed to their own owner"`
 	Value string `fact:"value" doc:"Its value"`
 }
 
@@ -124,12 +124,29 @@ func (f *environmentFacts) kind(h host.Files, name, value string) string {
 				return "missing"
 			}
 		}
+	case name == "TZ" && !zoneKnown(h, value):
+		return "zone"
 	case name == "LANG" || name == "LC_ALL":
 		if !localeThere(h, value) {
 			return "locale"
 		}
 	}
 	return ""
+}
+
+// posixZone is the other form of TZ, as in CST-8 or <+08>-8: tzset(3).
+var posixZone = regexp.MustCompile(`^(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]+>)[+-]?\d`)
+
+func zoneKnown(h host.Files, zone string) bool {
+	zone = strings.TrimPrefix(zone, ":")
+	if posixZone.MatchString(zone) || slices.Contains([]string{"UTC", "UTC0", "GMT", "Z"}, zone) || !isThere(h, "/usr/share/zoneinfo/Asia") {
+		return true
+	}
+	if !strings.HasPrefix(zone, "/") {
+		zone = "/usr/share/zoneinfo/" + zone
+	}
+	there, known := exists(h, zone).Get()
+	return there || !known
 }
 
 // localeThere looks where the C library does: a directory of its own or the archive, by the normalized name (en_US.utf8).

@@ -14,6 +14,9 @@ func TestEnvironment(t *testing.T) {
 			"problems[/etc/environment:1].kind": `"path"`, "problems[/etc/environment:2].kind": `"missing"`, "problems[/etc/default/locale:1].kind": `"locale"`, "problems[/etc/profile.d/x.sh:1].kind": `"umask"`,
 		}},
 		{"an archive of locales", "-- /usr/lib/locale/locale-archive --\nx\n-- /etc/locale.conf --\nLANG=de_DE.UTF-8\n", map[string]string{"problems": "[]"}},
+		{"time zones", "-- /usr/share/zoneinfo/Asia/Shanghai --\n-- /etc/environment --\nTZ=Asia/Shangai\n-- /etc/profile --\nTZ=CST-8\nTZ=:Asia/Shanghai\n", map[string]string{
+			"problems[/etc/environment:1].kind": `"zone"`, "problems[/etc/profile:1]": "none",
+		}},
 		{"nothing identifies it", "-- /etc/ld.so.conf --\n-- /sbin/ldconfig --\n-- /run/systemd/system/x --\n-- /etc/machine-id --\n-- /etc/localtime -> /usr/share/zoneinfo/Asia/Bejing --\n", map[string]string{
 			"machine_id": `"empty"`, "localtime": `"/usr/share/zoneinfo/Asia/Bejing"`, "linker_cache_missing": "true",
 		}},

@@ -62,6 +62,7 @@ type fileAttributes struct {
 	Path       string           `fact:"path,key" doc:"The file"`
 	Immutable  probes.Opt[bool] `fact:"immutable" doc:"Nobody may change, replace or delete it (chattr +i); absent where the file system has no attributes"`
 	AppendOnly probes.Opt[bool] `fact:"append_only" doc:"It may only grow (chattr +a)"`
+	Mounted    probes.Opt[bool] `fact:"mounted" doc:"Something is mounted on the file itself: it cannot be replaced, which is how passwords and accounts are changed. Absent if not"`
 }
 
 func essentials(_ context.Context, h host.Host) (essentialsFacts, error) {
@@ -242,7 +243,11 @@ func (f *essentialsFacts) loaders(h host.Files) {
 
 func (f *essentialsFacts) attributes(h host.Files, name string) {
 	a, err := h.Attributes(name)
+	mounts, _ := h.ReadFile("/proc/self/mountinfo")
 	facts := fileAttributes{Path: name, Immutable: probes.Some(a.Immutable), AppendOnly: probes.Some(a.AppendOnly)}
+	if strings.HasPrefix(name, "/etc/") && strings.Contains(string(mounts), " "+name+" ") {
+		facts.Mounted = probes.Some(true)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ELOOP): // a symbolic link
 		return

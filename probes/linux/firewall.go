@@ -48,7 +48,7 @@ type outgoingVerdict struct {
 	Role    string             `fact:"role" doc:"resolver, metadata, time or web"`
 	Server  string             `fact:"server" doc:"The address"`
 	Verdict string             `fact:"verdict" doc:"What becomes of root's packet: pass, drop, reject or unknown"`
-	Answer  string             `fact:"answer" doc:"What becomes of the answer: pass, drop, reject or unknown"`
+	Answer  string             `fact:"answer" doc:"What becomes of the answer: pass, drop, reject, unknown, or lost: a rule gives the question a source that is no address of this host"`
 	Blocked probes.Opt[bool]   `fact:"blocked" doc:"The question or its answer is stopped"`
 	Others  probes.Opt[bool]   `fact:"blocked_for_others" doc:"Root's question and the answer pass, and that of an ordinary account is stopped; absent if both fare alike"`
 	Rule    probes.Opt[string] `fact:"rule" doc:"The rule that stops it, or policy; absent if none does"`

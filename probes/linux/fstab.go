@@ -2,6 +2,7 @@ package linux
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ costs 0.1 ms. The rules are fstab(5)'s. Passwords in options are replaced by ***
 
 type fstabFacts struct {
 	Entries  []fstabEntry   `fact:"entries" doc:"Lines that could be understood, in the file's order"`
-	Problems []fstabProblem `fact:"problems" doc:"Lines that break fstab(5)'s rules; mount and systemd ignore or misread them"`
+	Problems []fstabProblem `fact:"problems" doc:"Lines that break fstab(5)'s rules, which mount and systemd ignore or misread; and those whose next mount fails, for the type is not what is mounted there now or an option is mistyped"`
 }
 
 type fstabEntry struct {
@@ -73,6 +74,9 @@ func fstab(ctx context.Context, h host.Host) (fstabFacts, error) {
 	}
 	for i := range facts.Entries {
 		e := &facts.Entries[i]
+		if problem := cmp.Or(state.otherType(e), mistypedOption(e)); problem != "" {
+			facts.Problems = append(facts.Problems, fstabProblem{Where: fmt.Sprintf("%s:%d", fstabFile, e.Line), Line: e.Line, Problem: problem})
+		}
 		e.DeviceExists = state.deviceExists(e)
 		e.Mounted = state.mounted(e)
 		if !e.Swap && !e.Mounted {
@@ -164,6 +168,47 @@ func shiftedFields(fields []string) string {
 	return ""
 }
 
+// diskTypes are file systems of which each can only be mounted as what it is.
+var diskTypes = []string{"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "vfat"}
+
+// diskOptions are options of the usual file systems and of systemd, without their values: mount(8), ext4(5), xfs(5), btrfs(5), systemd.mount(5).
+var diskOptions = append(strings.Fields(`auto strictatime lazytime nolazytime iversion noiversion remount bind rbind owner group dirsync silent loud mand nomand context fscontext
+	defcontext rootcontext seclabel acl noacl user_xattr nouser_xattr bsddf minixdf debug errors data barrier nobarrier journal_checksum journal_async_commit commit delalloc nodelalloc
+	quota noquota usrquota grpquota prjquota usrjquota grpjquota jqfmt uquota gquota pquota uqnoenforce gqnoenforce pqnoenforce resuid resgid stripe inode_readahead_blks
+	max_batch_time min_batch_time journal_ioprio init_itable noinit_itable nodiscard noload norecovery discard dioread_nolock dioread_lock orlov oldalloc auto_da_alloc
+	noauto_da_alloc bigalloc i_version dax inode64 inode32 largeio nolargeio logbufs logbsize logdev rtdev noalign swalloc sunit swidth attr2 noattr2 ikeep noikeep wsync
+	filestreams allocsize compress compress-force subvol subvolid space_cache nospace_cache ssd nossd ssd_spread autodefrag noautodefrag degraded device datacow nodatacow
+	datasum nodatasum flushoncommit treelog notreelog recovery rescue thread_pool max_inline metadata_ratio umask dmask fmask uid gid codepage iocharset shortname utf8 mode comment
+	nr_inodes size loop offset sizelimit encryption helper prjjquota nombcache mb_optimize_scan abort grpid nogrpid bsdgroups sysvgroups sb journal_path journal_dev`), generalOptions...)
+
+// mistypedOption finds an option that the kernel does not know and that is one letter away from one that it does. What is quite unknown may be a newer kernel's.
+func mistypedOption(e *fstabEntry) string {
+	if !slices.Contains(diskTypes, e.FSType) {
+		return ""
+	}
+	for option := range strings.SplitSeq(e.Options, ",") {
+		word, _, _ := strings.Cut(option, "=")
+		if len(word) < 4 || strings.HasPrefix(word, "x-") || strings.HasPrefix(word, "X-") || slices.Contains(diskOptions, word) {
+			continue
+		}
+		if i := slices.IndexFunc(diskOptions, func(known string) bool { return len(known) > 3 && oneSlip(word, known) }); i >= 0 {
+			return fmt.Sprintf("there is no option %.40q; %s is probably meant. The next mount, at boot, fails", word, diskOptions[i])
+		}
+	}
+	return ""
+}
+
+// oneSlip reports whether a word becomes another by one letter: put in, left out, or wrong; or by two neighbours in the wrong order.
+func oneSlip(a, b string) bool {
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	return len(a) <= 1 && len(b) <= 1 || len(a) == 2 && len(b) == 2 && a[0] == b[1] && a[1] == b[0]
+}
+
 func isNumber(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 32)
 	return err == nil
@@ -177,7 +222,7 @@ func redactOptions(s string) string { return secretOption.ReplaceAllString(s, "$
 // fstabState is what there is to compare with.
 type fstabState struct {
 	h      host.Host
-	points map[string]bool
+	points map[string]string // the type that is mounted there
 	swaps  map[string]bool
 	blkid  map[string]string // "UUID=…" → /dev/…; nil where udev knows
 	why    string            // why neither knows
@@ -188,9 +233,9 @@ func readFstabState(ctx context.Context, h host.Host, entries []fstabEntry) (*fs
 	if err != nil {
 		return nil, err
 	}
-	s := &fstabState{h: h, points: map[string]bool{}, swaps: map[string]bool{}}
+	s := &fstabState{h: h, points: map[string]string{}, swaps: map[string]bool{}}
 	for _, m := range mounts {
-		s.points[m.point] = true
+		s.points[m.point] = m.fstype
 	}
 	b, err := h.ReadFile("/proc/swaps")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without swap
@@ -286,9 +331,24 @@ func (s *fstabState) deviceExists(e *fstabEntry) probes.Opt[bool] {
 	return exists(s.h, name)
 }
 
+// mountedType is the type of the file system at the entry's place; empty if there is none.
+func (s *fstabState) mountedType(e *fstabEntry) string {
+	return cmp.Or(s.points[e.Mount], s.points[s.resolve(e.Mount)])
+}
+
+// otherType finds a type that is not the mounted file system's: the next mount, at boot, fails. The ext family mounts one another.
+func (s *fstabState) otherType(e *fstabEntry) string {
+	is := s.mountedType(e)
+	family := func(t string) string { return strings.TrimRight(t, "234") }
+	if e.Swap || !slices.Contains(diskTypes, e.FSType) || !slices.Contains(diskTypes, is) || family(e.FSType) == family(is) {
+		return ""
+	}
+	return fmt.Sprintf("the type is %s, but %s is mounted on %s: the next mount, at boot, fails with \"wrong fs type\"", e.FSType, is, e.Mount)
+}
+
 func (s *fstabState) mounted(e *fstabEntry) bool {
 	if !e.Swap {
-		return s.points[e.Mount] || s.points[s.resolve(e.Mount)]
+		return s.mountedType(e) != ""
 	}
 	name, _ := s.device(e)
 	return s.swaps[name] || s.swaps[s.resolve(name)]

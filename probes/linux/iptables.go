@@ -422,6 +422,15 @@ func betweenAddrs(a netip.Addr, s string) tri {
 	return inRange(operand{addr: a}, []any{low, high})
 }
 
+// sourceAddr is the address of --to-source ADDRESS[-LAST][:PORTS]; none if there are several.
+func sourceAddr(s string) netip.Addr {
+	if to, err := netip.ParseAddrPort(s); err == nil {
+		return to.Addr()
+	}
+	a, _ := netip.ParseAddr(s)
+	return a
+}
+
 // iptablesTarget compiles -j or -g.
 func iptablesTarget(o *option, opts []option) step {
 	fixed := func(r result) step { return func(*packet) result { return r } }
@@ -430,11 +439,15 @@ func iptablesTarget(o *option, opts []option) step {
 	case "ACCEPT":
 		return fixed(result{match: yes, end: accept})
 	case "MASQUERADE", "SNAT":
-		return hide
+		var as netip.Addr
+		if i := slices.IndexFunc(opts, func(o option) bool { return o.name == "--to-source" }); i >= 0 {
+			as = sourceAddr(opts[i].arg(0))
+		}
+		return hide(as)
 	case "NETMAP": // as it leaves, its source
 		return func(p *packet) result {
 			if p.leaves() {
-				return hide(p)
+				return hide(netip.Addr{})(p)
 			}
 			return result{match: yes, end: lost, why: "the target " + name}
 		}

@@ -30,6 +30,8 @@ output file, for its command may hold secrets; what its script does is not judge
 type jobsFacts struct {
 	Ignored []ignoredCrontab          `fact:"ignored_crontabs" doc:"Crontabs that cron does not heed"`
 	Broken  []brokenJob               `fact:"broken" doc:"Jobs that cannot run, or not as they are meant"`
+	Denied  []deniedTool              `fact:"denied" doc:"Tools that schedule jobs and that turn ordinary accounts away"`
+	Own     int                       `fact:"users_crontabs" unit:"count" doc:"Crontabs of people, with at least one job"`
 	Files   int                       `fact:"crontabs" unit:"count" doc:"The system's crontabs: /etc/crontab and those in /etc/cron.d"`
 	Dpkg    probes.Opt[int]           `fact:"dpkg_journal" unit:"count" doc:"Files in dpkg's journal, which a dpkg that ran to its end has emptied; absent without dpkg"`
 	Lock    probes.Opt[string]        `fact:"package_lock" doc:"The lock file of the package manager that somebody holds; absent if nobody does"`
@@ -51,7 +53,7 @@ type ignoredCrontab struct {
 }
 
 func jobs(ctx context.Context, h host.Host) (jobsFacts, error) {
-	f := jobsFacts{Ignored: []ignoredCrontab{}, Broken: []brokenJob{}}
+	f := jobsFacts{Ignored: []ignoredCrontab{}, Broken: []brokenJob{}, Denied: []deniedTool{}}
 	files := []string{"/etc/crontab"}
 	entries, err := h.ReadDir("/etc/cron.d")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -212,7 +212,9 @@ func (t nftTable) statement(e map[string]any) step {
 			}
 			return func(*packet) result { return result{match: maybe, why: text} }
 		case "masquerade", "snat":
-			return hide
+			s, _ := m["addr"].(string)
+			as, _ := netip.ParseAddr(s) // masquerade, or one address of many: not known beforehand
+			return hide(as)
 		default: // queue, tproxy, synproxy, fwd, flow, and what newer versions bring
 			return func(*packet) result { return result{match: yes, end: lost, why: text} }
 		}
@@ -348,10 +350,12 @@ func (p *packet) translated(to netip.Addr, port int, text string) result {
 	return result{match: yes, end: accept}
 }
 
-// hide is source translation: the packet goes on under another name.
-func hide(p *packet) result {
-	p.hidden = true
-	return result{match: yes, end: accept}
+// hide is source translation: the packet goes on under another address, if that is known.
+func hide(as netip.Addr) step {
+	return func(p *packet) result {
+		p.hidden, p.hiddenAs = true, as
+		return result{match: yes, end: accept}
+	}
 }
 
 func loopback(v6 bool) netip.Addr {

@@ -42,10 +42,12 @@ type nginxFacts struct {
 	Loopback    probes.Opt[bool]          `fact:"loopback_only" doc:"It listens, and on the loopback address only: nobody but this host reaches it"`
 	Directives  []string                  `fact:"loopback_listens" doc:"If so: the listen directives, as FILE:LINE: TEXT; five at most"`
 	Strangers   int                       `fact:"strangers" unit:"requests" doc:"If so: how many of the last requests in its access logs came from other hosts, before that was so"`
+	Moved       int                       `fact:"moved" unit:"requests" doc:"If it listens for others, and nobody does on 80 or 443: how many of the last requests in its access log came from other hosts before its configuration changed; 0 if any came since"`
 	LeftOut     []string                  `fact:"left_out" doc:"If it has no server block: files with one in sites-enabled, conf.d or http.d that its configuration does not include; five at most"`
 	Fixed       []fixedAnswer             `fact:"fixed" doc:"Answers written in its configuration that everybody has got since it last changed, whatever he asked for, where the same clients got others before"`
 	Connections int                       `fact:"worker_connections_errors" unit:"count" doc:"How often in the last ten minutes its worker_connections were not enough"`
 	Files       int                       `fact:"open_files_errors" unit:"count" doc:"How often in the last ten minutes it could open no more files"`
+	Tight       []string                  `fact:"tight_timeouts" doc:"If something behind it timed out: its timeouts of less than a second, as FILE:LINE: TEXT; five at most"`
 	ConfigError probes.Opt[string]        `fact:"config_error" doc:"What it said of a configuration that it could not load, if since then neither that was changed nor nginx started; absent if there is nothing of the kind"`
 	ConfigAge   probes.Opt[time.Duration] `fact:"config_error_age" doc:"How long ago it said that"`
 }
@@ -105,11 +107,18 @@ func lookAtNginx(ctx context.Context, h host.Host) (nginxFacts, error) {
 	f.Connections, f.Files, f.ConfigError, f.ConfigAge = s.connections, s.files, s.configError, s.configAge
 	served, err := f.ports(ctx, h, conf)
 	f.exposure(h, conf)
-	f.Fixed = fixedAnswers(h, conf, s.changed)
+	if only, _ := f.Loopback.Get(); err == nil && !only && !served[80] && !served[443] {
+		f.Moved = askedBefore(h, conf)
+	}
+	f.Fixed = fixedAnswers(h, conf, s.changed, served)
 	f.Upstreams = most(s.upstreams, maxUpstreams, func(u *nginxUpstream) (int, string) { return u.Refused + u.Timeout + u.Broken, u.Address })
 	groups := upstreamGroups(conf.text)
+	f.Tight = []string{}
 	for i := range f.Upstreams.All {
 		u := &f.Upstreams.All[i]
+		if u.Timeout > 0 && len(f.Tight) == 0 {
+			f.Tight = configLines(h, conf, tightTimeout)
+		}
 		u.group(groups, s.upstreams)
 		u.Served = upstreamServed(h, u.Address, served, err)
 		if here, ok := u.Served.Get(); ok && !here && u.Refused > 0 {
@@ -313,6 +322,8 @@ func (u *nginxUpstream) group(groups []upstreamGroup, complaints map[string]*ngi
 	}
 	u.Others = max(0, u.Others)
 }
+
+var tightTimeout = regexp.MustCompile(`\b(?:proxy|fastcgi|uwsgi|scgi|grpc)_(?:read|connect|send)_timeout\s+\d{1,3}ms\s*;`)
 
 var nginxListen = regexp.MustCompile(`(?m)^\s*listen\s+([^;]+);`)
 

@@ -145,50 +145,146 @@ func strangersAsked(h host.Host, conf serverConfig) int {
 	return n
 }
 
-// fixedAnswer is a return directive that answers everybody.
+// askedBefore counts the requests of other hosts before the configuration changed; 0 if others came since.
+func askedBefore(h host.Host, conf serverConfig) int {
+	n := 0
+	for _, r := range lastRequests(h, conf) {
+		if a, err := netip.ParseAddr(r.client); err != nil || a.Unmap().IsLoopback() {
+			continue
+		}
+		if r.at.After(conf.changed) {
+			return 0
+		}
+		n++
+	}
+	return n
+}
+
+// fixedAnswer is a directive that answers requests by itself: a return for everybody, or one that turns away who was served before.
 type fixedAnswer struct {
 	Where  string        `fact:"where,key" doc:"Its place, as FILE:LINE"`
 	Says   string        `fact:"says" doc:"The directive"`
 	Status int           `fact:"status" unit:"count" doc:"The status that it answers"`
-	Count  int           `fact:"count" unit:"requests" doc:"The last requests, all of which were answered with it"`
+	Count  int           `fact:"count" unit:"requests" doc:"The last requests, all of which were answered with it; with 3xx and 4xx those for paths that were answered well before"`
 	Paths  int           `fact:"paths" unit:"count" doc:"How many different paths they asked for"`
 	Former int           `fact:"former" unit:"requests" doc:"How many of them had another answer, a good one, for the same client and path before"`
 	First  time.Duration `fact:"first" doc:"How long ago the first of them was"`
 }
 
+// fixedDirectives are what answers with a status: groups are the status, if it is in the text, and what is said. A redirect counts if it leads to a
+// port of this host on which nobody listens, or back to itself.
 var (
-	fixedReturn   = regexp.MustCompile(`\breturn\s+(200|503)(?:\s+("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s;]+))?\s*;`)
+	fixedDirectives = []struct {
+		status  int // 0: the first group
+		pattern *regexp.Regexp
+	}{
+		{0, regexp.MustCompile(`\breturn\s+(200|30[1278]|40[0-9]|410|418|429|444|451|50[0-4])(?:\s+("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s;]+))?\s*;`)},
+		{301, regexp.MustCompile(`\brewrite\s+\S+()\s+(\S+)\s+permanent\s*;`)},
+		{302, regexp.MustCompile(`\brewrite\s+\S+()\s+(\S+)\s+redirect\s*;`)},
+		{401, regexp.MustCompile(`\bauth_basic()\s+("[^"]*"|'[^']*'|[^\s;]+)\s*;`)},
+		{404, regexp.MustCompile(`\b(?:root|alias)()\s+([^\s;]+)\s*;`)},
+	}
 	returnEscapes = strings.NewReplacer(`\n`, "\n", `\t`, "\t", `\r`, "\r", `\"`, `"`, `\'`, `'`, `\\`, `\`)
+	toItself      = regexp.MustCompile(`^(?:(?:http|\$scheme)://\$(?:host|http_host|server_name))?\$request_uri$`)
 )
 
-// fixedAnswers compares the configuration's fixed answers with what was answered since it changed. Of a text with variables the length is not known.
-func fixedAnswers(h host.Host, conf serverConfig, changed time.Time) []fixedAnswer {
+// fixedAnswers compares what the configuration answers by itself with what was answered since it changed. Of a text with variables the length is not known.
+func fixedAnswers(h host.Host, conf serverConfig, changed time.Time, listened map[int]bool) []fixedAnswer {
 	found := []fixedAnswer{}
-	all := fixedReturn.FindAllStringSubmatch(conf.text, maxUpstreams)
-	if len(all) == 0 {
-		return found
-	}
-	requests := lastRequests(h, conf)
-	for _, m := range all {
-		status, _ := strconv.Atoi(m[1])
-		size := -1
-		if m[2] != "" && !strings.Contains(m[2], "$") {
-			size = len(returnEscapes.Replace(strings.Trim(m[2], m[2][:1])))
-			if m[2][0] != '"' && m[2][0] != '\'' {
-				size = len(returnEscapes.Replace(m[2]))
+	var requests []webRequest
+	for _, d := range fixedDirectives {
+		if d.status == 404 && h.Now().Sub(conf.changed) > rootIsNew {
+			continue // files come and go
+		}
+		for _, m := range d.pattern.FindAllStringSubmatch(conf.text, maxUpstreams) {
+			f := fixedAnswer{Says: redactLine(strings.TrimSpace(m[0])), Status: d.status}
+			if f.Status == 0 {
+				f.Status, _ = strconv.Atoi(m[1])
 			}
-		}
-		f := fixedAnswer{Says: redactLine(m[0]), Status: status}
-		f.compare(requests, size, changed.Truncate(time.Second), h.Now())
-		if f.Former == 0 || f.Count < 2 {
-			continue
-		}
-		if lines := configLines(h, conf, regexp.MustCompile(regexp.QuoteMeta(strings.TrimSpace(m[0])))); len(lines) > 0 {
-			f.Where = strings.Join(strings.SplitN(lines[0], ":", 3)[:2], ":")
-			found = append(found, f)
+			if m[2] == "off" || slices.ContainsFunc(found, func(o fixedAnswer) bool { return o.Status == f.Status }) ||
+				f.Status/100 == 3 && !leadsNowhere(m[2], listened) {
+				continue
+			}
+			if requests == nil {
+				requests = lastRequests(h, conf)
+			}
+			if f.Status/100 == 2 || f.Status/100 == 5 {
+				f.compare(requests, fixedSize(m[2]), changed.Truncate(time.Second), h.Now())
+			} else {
+				f.refused(requests, changed.Truncate(time.Second), h.Now())
+			}
+			if f.Former == 0 || f.Count < 2 {
+				continue
+			}
+			if f.Where = directiveAt(h, conf, m[0]); f.Where != "" {
+				found = append(found, f)
+			}
 		}
 	}
 	return found
+}
+
+// rootIsNew is how young the configuration must be for a root to be blamed that files are not found.
+const rootIsNew = 24 * time.Hour
+
+// fixedSize is the length of a return's text; -1 if it has variables, or there is none.
+func fixedSize(text string) int {
+	switch {
+	case text == "" || strings.Contains(text, "$"):
+		return -1
+	case text[0] == '"' || text[0] == '\'':
+		return len(returnEscapes.Replace(strings.Trim(text, text[:1])))
+	}
+	return len(returnEscapes.Replace(text))
+}
+
+// leadsNowhere reports whether a redirect leads to TLS on this host where nobody listens for it, or back to where the request came from.
+func leadsNowhere(target string, listened map[int]bool) bool {
+	target = strings.Trim(target, `"'`)
+	rest, tls := strings.CutPrefix(target, "https://$")
+	name, _, _ := strings.Cut(rest, "/")
+	return toItself.MatchString(target) || tls && !strings.Contains(name, ":") && listened != nil && !listened[443]
+}
+
+// directiveAt is the place of a directive: the one in the file that changed last, for what changed is what is looked for.
+func directiveAt(h host.Files, conf serverConfig, text string) string {
+	where, last := "", time.Time{}
+	for _, line := range configLines(h, conf, regexp.MustCompile(regexp.QuoteMeta(strings.TrimSpace(text)))) {
+		parts := strings.SplitN(line, ":", 3)
+		if fi, err := h.Stat(parts[0]); err == nil && (where == "" || fi.ModTime.After(last)) {
+			where, last = parts[0]+":"+parts[1], fi.ModTime
+		}
+	}
+	return where
+}
+
+// reloading is how long after a change workers with the former configuration may go on answering.
+const reloading = 2 * time.Second
+
+// refused counts the requests since the configuration changed for paths that were answered well before, if all of them had this answer.
+func (f *fixedAnswer) refused(requests []webRequest, changed, now time.Time) {
+	type asker struct{ client, path string }
+	good, paths := map[string]bool{}, map[string]bool{}
+	goodTo := map[asker]bool{}
+	for _, r := range requests {
+		switch {
+		case r.status < 400 && r.status/100 != f.Status/100 && !r.at.After(changed.Add(reloading)):
+			good[r.path], goodTo[asker{r.client, r.path}] = true, true
+		case !good[r.path] || r.at.Before(changed):
+		case r.status != f.Status && !r.at.After(changed.Add(reloading)):
+		case r.status != f.Status:
+			delete(good, r.path) // some are still served
+		default:
+			if f.Count++; f.Count == 1 {
+				f.First = max(0, now.Sub(r.at))
+			}
+			paths[r.path] = true
+			if goodTo[asker{r.client, r.path}] {
+				f.Former++
+			}
+		}
+	}
+	f.Paths = len(paths)
 }
 
 // compare counts the last requests, all of which had this answer, and those before them that had another one.

@@ -91,12 +91,23 @@ func judgeOutgoing(ctx context.Context, h host.Host, rules *ruleset, served []li
 			})
 			continue
 		}
-		all = append(all, judgeFlow(rules, f, route.PrefSrc, linkName(names, route.Link), served, fuel))
+		v, as := judgeFlow(rules, f, route.PrefSrc, linkName(names, route.Link), served, fuel)
+		if as != nil && as.as.IsValid() && isForeign(ctx, h, as.as) {
+			v.Answer, v.Blocked, v.Rule, v.Chain = "lost", probes.Some(true), probes.Some(as.hider.rule), probes.Some(as.hider.chain)
+		}
+		all = append(all, v)
 	}
 	return all, nil
 }
 
-func judgeFlow(rules *ruleset, f question, src netip.Addr, oif string, served []listener, fuel *int) outgoingVerdict {
+// isForeign reports whether an address is none of this host's, so that an answer to it goes elsewhere.
+func isForeign(ctx context.Context, h host.Host, a netip.Addr) bool {
+	all, err := h.Addrs(ctx)
+	return err == nil && !slices.ContainsFunc(all, func(own host.Addr) bool { return own.Prefix.Addr() == a })
+}
+
+// judgeFlow also returns what became of a question whose source a rule rewrites.
+func judgeFlow(rules *ruleset, f question, src netip.Addr, oif string, served []listener, fuel *int) (outgoingVerdict, *fate) {
 	const ourPort = 50007 // out of what rules name
 	out := packet{
 		v6: src.Is6(), udp: f.udp, src: src, dst: f.to.Addr(), sport: ourPort, dport: int(f.to.Port()), oif: oif, markKnown: true,
@@ -132,7 +143,10 @@ func judgeFlow(rules *ruleset, f question, src netip.Addr, oif string, served []
 	default:
 		v.Blocked, v.Rule, v.Chain = probes.Some(true), probes.Some(stopped.rule), probes.Some(stopped.chain)
 	}
-	return v
+	if sent.verdict != "pass" || sent.hider == nil {
+		return v, nil
+	}
+	return v, &sent
 }
 
 // anybody is the number of an account that rules have no reason to name.

@@ -45,6 +45,7 @@ type packet struct {
 	untracked bool              // a notrack rule matched
 	moved     bool              // its destination was translated
 	hidden    bool              // its source was
+	hiddenAs  netip.Addr        // by what, where the rule names one address
 }
 
 // leaves reports whether the packet goes out, be it sent or forwarded.
@@ -191,6 +192,8 @@ type fate struct {
 	to      netip.AddrPort // where it went, if its destination was translated
 	moved   *decision      // the rule that translated it
 	hidden  bool           // its source was translated
+	hider   *decision      // the rule that translated it
+	as      netip.Addr     // its new source, where the rule names one address
 }
 
 // byPolicy stands for a base chain's policy in the place of a rule.
@@ -208,6 +211,7 @@ type walk struct {
 	ends  map[end]decision
 	why   string // the first expression that could not be decided
 	mover *decision
+	hider *decision
 }
 
 // maxDepth is how deep the kernel lets jumps nest: NFT_JUMP_STACK_SIZE.
@@ -252,7 +256,7 @@ func (r *ruleset) follow(p packet, fuel *int) fate {
 
 func (w *walk) judge(blocked map[end]decision, passed decision, passes bool) fate {
 	f := w.verdict(blocked, passed, passes)
-	f.hidden = w.hidden
+	f.hidden, f.hider, f.as = w.hidden, w.hider, w.hiddenAs
 	if w.mover != nil {
 		f.moved, f.to = w.mover, netip.AddrPortFrom(w.dst, uint16(w.dport))
 	}
@@ -373,6 +377,9 @@ func (w *walk) forget(c *chain, r *rule, before packet) {
 	if !before.moved {
 		w.mover = nil
 	}
+	if !before.hidden {
+		w.hider = nil
+	}
 	w.packet = before
 	w.markKnown = known && before.markKnown
 }
@@ -397,6 +404,9 @@ func (w *walk) finish(c *chain, r *rule, res result, depth int) after {
 		d := decision{rule: r.text, chain: w.path(c), why: res.why}
 		if res.end == accept && w.moved && w.mover == nil {
 			w.mover = &d
+		}
+		if res.end == accept && w.hidden && w.hider == nil {
+			w.hider = &d
 		}
 		w.note(res.end, d)
 		return after{}

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -81,7 +82,7 @@ func (f *sshdFacts) accountObstacles(h host.Files, conf map[string][]string, a s
 		}
 	}
 	if value("chrootdirectory") == "" { // within one, the path is another
-		add("ForceCommand", "login", notRunnable(h, value("forcecommand")))
+		add("ForceCommand", "login", cmp.Or(notRunnable(h, value("forcecommand")), endsAtOnce(value("forcecommand"), a, value("permittty") == "yes")))
 	}
 	for _, setting := range []string{"AuthorizedKeysCommand", "AuthorizedPrincipalsCommand"} {
 		add(setting, "login", unsafeCommand(h, value(strings.ToLower(setting))))
@@ -158,6 +159,14 @@ func notRunnable(h host.Files, command string) string {
 		return program + " does not exist"
 	case known && !may:
 		return program + " may not be executed"
+	}
+	return ""
+}
+
+// endsAtOnce says that a command lets nobody do anything; where terminals are refused too, the account is meant for tunnels.
+func endsAtOnce(command string, a sshAccount, terminal bool) string {
+	if terminal && (a.row == nil || letsIn(a.row[pwShell])) && slices.Contains([]string{"false", "true", "nologin"}, path.Base(command)) {
+		return "each login is ended at once by it, whatever the account's shell is"
 	}
 	return ""
 }
@@ -310,6 +319,7 @@ func passwords(h host.Files) map[string]string {
 // keyOptions are what stands before a key in authorized_keys, as far as it may keep its owner out.
 type keyOptions struct {
 	where, from, expires, command string
+	tunnel                        bool // meant for forwarding only
 }
 
 // parseKeyOptions splits from="…",command="…",expiry-time="…",no-pty at the commas outside of quotes.
@@ -338,6 +348,8 @@ func parseKeyOptions(text string) keyOptions {
 			o.expires = value
 		case "command":
 			o.command = value
+		case "restrict", "no-pty", "permitopen", "permitlisten", "tunnel":
+			o.tunnel = true
 		}
 		from = i + 1
 	}
@@ -355,6 +367,8 @@ func (u *sshUser) restricted(h host.Host, keys []keyOptions) {
 			problem, u.KeysDead = "expired on "+expires[:8], u.KeysDead+1
 		case notRunnable(h, k.command) != "":
 			problem, u.KeysDead = notRunnable(h, k.command), u.KeysDead+1
+		case !k.tunnel && slices.Contains([]string{"false", "true", "nologin"}, path.Base(k.command)):
+			problem, u.KeysDead = "runs "+k.command+", which ends at once", u.KeysDead+1
 		case k.from != "":
 			problem, u.KeysFrom = "only from "+k.from, append(u.KeysFrom, k.from)
 		default:

@@ -305,7 +305,8 @@ func (u *sshUser) keys(h host.Host, conf map[string][]string, user []string, gro
 		u.Files = append(u.Files, file)
 		b, err := h.ReadFile(file)
 		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) {
+			u.unusable(h, file)
+			if !errors.Is(err, fs.ErrNotExist) && u.Why == "" {
 				unread = err.Error()
 			}
 			continue
@@ -335,6 +336,19 @@ func (u *sshUser) keys(h host.Host, conf map[string][]string, user []string, gro
 				u.Unused = append(u.Unused, file)
 			}
 		}
+	}
+}
+
+// unusable notes what stands where a file of keys should be: a link that leads nowhere, or a directory.
+func (u *sshUser) unusable(h host.Files, file string) {
+	fi, err := h.Lstat(file)
+	if err != nil || u.Untrusted != "" {
+		return
+	}
+	if target, err := h.Readlink(file); err == nil && gone(h, file) {
+		u.Untrusted, u.Why = file, "it is a link to "+target+", which is not there"
+	} else if fi.Mode.IsDir() {
+		u.Untrusted, u.Why = file, "it is a directory"
 	}
 }
 

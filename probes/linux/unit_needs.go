@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hostmend/hostmend/internal/host"
@@ -67,19 +68,59 @@ func neededUnits(web *nginxFacts, idle []string) map[string]string {
 	return needs
 }
 
-// requiredBy are the services that systemd stops or does not start with this one and that are meant to run.
-func requiredBy(ctx context.Context, h host.Host, unit string) string {
-	text, err := systemctl(ctx, h, "show", "--no-pager", "--property=RequiredBy,BoundBy,RequisiteOf", "--value", "--", unit)
+// askStopped finds out who requires a service that does not run, and whether it was stopped or ended by itself.
+func (u *unitFacts) askStopped(ctx context.Context, h host.Host) {
+	text, err := systemctl(ctx, h, "show", "--no-pager", "--property=RequiredBy,BoundBy,RequisiteOf,ActiveExitTimestampMonotonic,ExecMainExitTimestampMonotonic", "--", u.Name)
 	if err != nil {
-		return ""
+		return
 	}
+	p := map[string]string{}
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		p[key] = value
+	}
+	u.ByHand = endedOnDemand(p)
 	enabled := enabledUnits(h)
-	for name := range strings.FieldsSeq(text) {
+	for name := range strings.FieldsSeq(p["RequiredBy"] + " " + p["BoundBy"] + " " + p["RequisiteOf"]) {
 		if strings.HasSuffix(name, ".service") && enabled[name] {
-			return name + ", which requires it"
+			u.NeededBy = name + ", which requires it"
+			return
 		}
 	}
-	return ""
+}
+
+// endedOnDemand: of a unit that is stopped, systemd leaves the state active first, and its main process ends after that; of one that ends by itself it is the
+// other way round.
+func endedOnDemand(p map[string]string) bool {
+	left, err := strconv.ParseUint(p["ActiveExitTimestampMonotonic"], 10, 64)
+	ended, err2 := strconv.ParseUint(p["ExecMainExitTimestampMonotonic"], 10, 64)
+	return err == nil && err2 == nil && left > 0 && ended >= left
+}
+
+// ownOrder are the services that enabled ones of the administrator's own, under /etc/systemd/system, start after: whoever writes that down needs them. The files are
+// few, and a package's unit, which orders itself after all databases there might be, is not among them.
+func ownOrder(h host.Files) map[string]string {
+	const dir, most = "/etc/systemd/system", 50
+	order, enabled := map[string]string{}, enabledUnits(h)
+	entries, _ := h.ReadDir(dir)
+	for i, e := range entries {
+		if i >= 4*most || len(order) >= most || !e.Type.IsRegular() || !strings.HasSuffix(e.Name, ".service") || !enabled[e.Name] {
+			continue
+		}
+		text, _ := readText(h, dir+"/"+e.Name) // what cannot be read tells nothing
+		for line := range strings.Lines(text) {
+			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			if !slices.Contains([]string{"After", "Wants", "BindsTo", "Requires"}, strings.TrimSpace(key)) {
+				continue
+			}
+			for name := range strings.FieldsSeq(value) {
+				if strings.HasSuffix(name, ".service") && order[name] == "" {
+					order[name] = e.Name
+				}
+			}
+		}
+	}
+	return order
 }
 
 // addNeeded adds the services that do not run and that a unit in trouble looks for in vain.

@@ -66,7 +66,7 @@ func (u *unitFacts) investigate(ctx context.Context, h host.Host) {
 			u.Reason = cmp.Or(reasonOfManager(status), "pre-start")
 		}
 	}
-	u.Sandbox = sandboxOf(h, unitFilesOf(p), u.Reason, u.Signal)
+	u.findSandbox(h, unitFilesOf(p))
 	if port, ok := u.Port.Get(); ok {
 		u.Holder = holderOf(ctx, h, port)
 	}
@@ -74,9 +74,20 @@ func (u *unitFacts) investigate(ctx context.Context, h host.Host) {
 
 // lookAtSandbox is for a unit that runs and says that something is forbidden to it.
 func (u *unitFacts) lookAtSandbox(ctx context.Context, h host.Host) {
-	if u.Reason != "" {
-		u.Sandbox = sandboxOf(h, unitFilesOf(askTrouble(ctx, h, u.Name)), u.Reason, u.Signal)
+	u.findSandbox(h, unitFilesOf(askTrouble(ctx, h, u.Name)))
+}
+
+// sandboxIsNew is how young a drop-in must be to be blamed for a trouble that nobody knows the reason of.
+const sandboxIsNew = 24 * time.Hour
+
+func (u *unitFacts) findSandbox(h host.Host, files []string) {
+	if u.Reason == "" && u.Signal == "" {
+		files = slices.DeleteFunc(files, func(file string) bool {
+			fi, err := h.Stat(file)
+			return err != nil || !strings.Contains(file, ".service.d/") || h.Now().Sub(fi.ModTime) > sandboxIsNew
+		})
 	}
+	u.Sandbox = sandboxOf(h, files, u.Reason, u.Signal)
 }
 
 func askTrouble(ctx context.Context, h host.Host, unit string) map[string][]string {
@@ -396,7 +407,7 @@ func sandboxOf(h host.Files, files []string, reason, signal string) []string {
 				continue
 			}
 			for _, s := range sandboxes {
-				if (slices.Contains(s.reasons, reason) || slices.Contains(s.reasons, signal) && signal != "KILL") && s.setting.MatchString(line) {
+				if (reason == "" && signal == "" || slices.Contains(s.reasons, reason) || slices.Contains(s.reasons, signal) && signal != "KILL") && s.setting.MatchString(line) {
 					found = append(found, fmt.Sprintf("%.80s (%s:%d)", line, file, n))
 					break
 				}

@@ -50,6 +50,7 @@ type unitFacts struct {
 	Since       probes.Opt[time.Duration] `fact:"since" doc:"Time since its state last changed"`
 	Running     bool                      `fact:"running" doc:"active and alive"`
 	Stopped     bool                      `fact:"stopped" doc:"Enabled, meant to stay, its conditions met, and yet neither running nor failed: somebody stopped it, or it ended by itself"`
+	ByHand      bool                      `fact:"stopped_by_hand" doc:"Enabled (or masked while it was), ran in this boot, and was stopped on demand: it did not end by itself"`
 	Log         []string                  `fact:"log" doc:"Its last log lines, five at most; empty for a unit that is in no trouble"`
 	Reason      string                    `fact:"reason" doc:"Why it is in trouble, as its exit status, its result, its last run's log or its program's file says: port-taken, address-missing, program-missing, program-unusable, library-missing, user-missing, directory-missing, environment-missing, key-too-open, host-key-changed, host-key-unknown, key-refused, file-missing, permission-denied, read-only, config-invalid, data-damaged, disk-full, limit-reached, dependency-refused, name-unresolved, access-refused, namespace, pre-start, killed, oom-kill, watchdog, timeout, start-limit; empty where nothing says"`
 	Sign        string                    `fact:"sign" doc:"The log line that says so; empty where the exit status or the result does"`
@@ -106,7 +107,7 @@ func units(ctx context.Context, h host.Host) (unitsFacts, error) {
 	if err != nil {
 		return f, err
 	}
-	needs := neededUnits(&web, idle)
+	needs, ordered := neededUnits(&web, idle), ownOrder(h)
 	for block := range strings.SplitSeq(strings.TrimSpace(blocks), "\n\n") {
 		u, p, err := parseUnit(block, h.Now())
 		if err != nil {
@@ -123,7 +124,10 @@ func units(ctx context.Context, h host.Host) (unitsFacts, error) {
 		}
 		u.Unmet = u.Active == "inactive" && p["ConditionResult"] == "no" && u.NeededBy != ""
 		if u.NeededBy == "" && u.Active == "inactive" && (u.Stopped || u.Load == "masked") && u.Starts == "" {
-			u.NeededBy = requiredBy(ctx, h, u.Name)
+			u.askStopped(ctx, h)
+		}
+		if after := ordered[u.Name]; u.NeededBy == "" && u.ByHand && after != "" {
+			u.NeededBy = after + ", which starts after it"
 		}
 		if u.notable() {
 			f.List.All = append(f.List.All, u)
@@ -254,7 +258,7 @@ func (u *unitFacts) troubled() bool {
 }
 
 func (u *unitFacts) notable() bool {
-	return u.troubled() || u.Ailing || u.NeededBy != "" || u.Stopped || u.Halted != "" || u.Outdated || u.ReloadBad && u.Running || u.Active == "activating" || u.Load != "loaded" && u.Load != "masked" || slices.Contains(vital, u.Name)
+	return u.troubled() || u.Ailing || u.NeededBy != "" || u.Stopped || u.ByHand || u.Halted != "" || u.Outdated || u.ReloadBad && u.Running || u.Active == "activating" || u.Load != "loaded" && u.Load != "masked" || slices.Contains(vital, u.Name)
 }
 
 // readLogs reads the last words of the units in trouble; those that are failed now come first. A log that cannot be read (no journal,

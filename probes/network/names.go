@@ -45,7 +45,7 @@ type namesFacts struct {
 	Itself      probes.Opt[bool]         `fact:"hostname_resolves" doc:"Its own name has an address: by /etc/hosts, a module that knows it, or DNS"`
 	Asked       string                   `fact:"known_name" doc:"The name that exists"`
 	Servers     []nameServer             `fact:"servers" doc:"The servers that programs ask, at most three"`
-	Overrides   probes.Cut[nameOverride] `fact:"overrides" doc:"Names of /etc/hosts that DNS knows by another address; of the first 8 with a dot that are pinned to another host"`
+	Overrides   probes.Cut[nameOverride] `fact:"overrides" doc:"Names of /etc/hosts that DNS knows by another address; of the first 8 with a dot that are pinned to another host, and where they are few of those that are sent to loopback or 0.0.0.0"`
 	Search      []searchDomain           `fact:"search" doc:"The search domains, at most six"`
 	Unspecified int                      `fact:"blocked_names" unit:"count" doc:"Names that /etc/hosts sends to 0.0.0.0 or loopback, other than this host's own: how advertisers are blocked"`
 }
@@ -71,6 +71,8 @@ type nameOverride struct {
 	DNS      []string         `fact:"dns" doc:"Its addresses in DNS"`
 	Alive    probes.Opt[bool] `fact:"alive" doc:"Something at the address in /etc/hosts answers ICMP, or TCP on port 443, 80 or 22"`
 	DNSAlive probes.Opt[bool] `fact:"dns_alive" doc:"The same for the first address in DNS"`
+	Here     bool             `fact:"here" doc:"Its address in /etc/hosts is loopback or 0.0.0.0: this host itself, or nobody"`
+	NeededBy string           `fact:"needed_by" doc:"With here: a file of this host's configuration that names it, or the cloud, whose own service it is; empty if nobody is known"`
 }
 
 type searchDomain struct {
@@ -82,6 +84,7 @@ type searchDomain struct {
 const (
 	namesWait     = time.Second
 	maxOverrides  = 8
+	maxHere       = 8
 	maxSearch     = 6 // MAXDNSRCH of the C library before 2.26
 	bogusName     = "hostmend-check.invalid."
 	existingName  = "a.root-servers.net."
@@ -380,7 +383,7 @@ func (f *namesFacts) inDNS(ctx context.Context, h host.Host, server netip.Addr, 
 
 // askOverrides compares names of /etc/hosts with DNS.
 func (f *namesFacts) askOverrides(ctx context.Context, h host.Host, server netip.Addr, hosts hostsFile) {
-	var pinned []string
+	var pinned, here []string
 	for _, n := range hosts.names {
 		a := hosts.addrs[n][0].Unmap()
 		foreign := strings.Contains(n, ".") && n != f.Hostname && !strings.HasPrefix(n, f.Hostname+".") && !strings.HasPrefix(n, "localhost")
@@ -388,11 +391,15 @@ func (f *namesFacts) askOverrides(ctx context.Context, h host.Host, server netip
 		case !foreign || a.IsMulticast():
 		case a.IsLoopback() || a.IsUnspecified():
 			f.Unspecified++
+			here = append(here, n)
 		case len(pinned) < maxOverrides:
 			pinned = append(pinned, n)
 		default:
 			f.Overrides.More++
 		}
+	}
+	if len(here) <= maxHere { // more are a list that blocks advertisers
+		pinned = append(pinned, here...)
 	}
 	if len(pinned) > 0 && !server.IsValid() {
 		f.Overrides = probes.Cut[nameOverride]{Why: "no name server answers"}
@@ -435,7 +442,10 @@ func compareName(ctx context.Context, h host.Host, server netip.Addr, name strin
 	if len(known) == 0 || slices.ContainsFunc(pinned, func(a netip.Addr) bool { return slices.Contains(known, a.Unmap()) }) {
 		return nil, nil
 	}
-	o := &nameOverride{Name: name, Address: pinned[0].String()}
+	o := &nameOverride{Name: name, Address: pinned[0].String(), Here: pinned[0].Unmap().IsLoopback() || pinned[0].IsUnspecified()}
+	if o.Here {
+		o.NeededBy = whoNames(h, name)
+	}
 	for _, a := range known {
 		o.DNS = append(o.DNS, a.String())
 	}
@@ -444,6 +454,50 @@ func compareName(ctx context.Context, h host.Host, server netip.Addr, name strin
 	both.Go(func() { o.DNSAlive = isThere(ctx, h, known[0]) })
 	both.Wait()
 	return o, nil
+}
+
+// namingDirs are where a host's services are told which others to use.
+var namingDirs = []string{
+	"/etc/apt", "/etc/apt/sources.list.d", "/etc/yum.repos.d", "/etc/chrony", "/etc/chrony/sources.d", "/etc/chrony/conf.d", "/etc/systemd/timesyncd.conf.d", "/etc/systemd/system",
+	"/etc/default", "/etc/sysconfig", "/etc/cron.d", "/usr/local/bin", "/usr/local/etc", "/etc/haproxy", "/etc/nginx/conf.d", "/etc/nginx/sites-enabled", "/etc/rsyslog.d", "/etc/docker",
+}
+
+const (
+	maxNaming     = 200      // files
+	maxNamingFile = 64 << 10 // bytes of one
+)
+
+// whoNames is a file that tells a service of this host to use a name, other than to serve under it.
+func whoNames(h host.Host, name string) string {
+	if strings.HasSuffix(name, ".aliyuncs.com") {
+		return "the cloud"
+	}
+	files := []string{"/etc/chrony.conf", "/etc/systemd/timesyncd.conf", "/etc/ntp.conf", "/etc/crontab", "/etc/environment"}
+	for _, dir := range namingDirs {
+		entries, _ := h.ReadDir(dir)
+		for _, e := range entries {
+			if e.Type.IsRegular() || e.Type&fs.ModeSymlink != 0 {
+				files = append(files, dir+"/"+e.Name)
+			}
+		}
+	}
+	for _, file := range files[:min(len(files), maxNaming)] {
+		fi, err := h.Stat(file)
+		if err != nil || !fi.Mode.IsRegular() || fi.Size > maxNamingFile {
+			continue
+		}
+		text, err := h.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			line = strings.TrimSpace(line)
+			if strings.Contains(line, name) && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "server_name") {
+				return file
+			}
+		}
+	}
+	return ""
 }
 
 // isThere pings an address and tries three ports that hosts have: a refusal is an answer, too.

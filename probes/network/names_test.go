@@ -51,13 +51,14 @@ func TestNames(t *testing.T) {
 		}},
 		{
 			"a pinned name, and names that are blocked",
-			base + file("/etc/hosts", "127.0.0.1 localhost web-1\n10.0.0.9 shop.example.com shop\n0.0.0.0 ads.example.net\n198.41.0.4 same.example.com\n10.0.0.8 only.here.internal\n") + both +
+			base + file("/etc/hosts", "127.0.0.1 localhost web-1\n10.0.0.9 shop.example.com shop\n0.0.0.0 ads.example.net\n198.41.0.4 same.example.com\n10.0.0.8 only.here.internal\n127.0.0.1 apt.example.com\n") + both +
 				dns("10.0.0.2", "shop.example.com.", "A", `{"rcode":"NOERROR","answers":["shop.example.net.","203.0.113.7"],"rtt":1000000}`) +
-				dns("10.0.0.2", "same.example.com.", "A", known) + dns("10.0.0.2", "only.here.internal.", "A", unknown) +
+				dns("10.0.0.2", "same.example.com.", "A", known) + dns("10.0.0.2", "ads.example.net.", "A", unknown) + dns("10.0.0.2", "apt.example.com.", "A", `{"rcode":"NOERROR","answers":["203.0.113.7"],"rtt":1000000}`) +
+				"-- connect 127.0.0.1:443 --\n!refused\n-- connect 127.0.0.1:80 --\n!refused\n-- connect 127.0.0.1:22 --\n!refused\n-- ping 127.0.0.1 --\n!timeout\n" + file("/etc/apt/sources.list", "# deb http://old/ x\ndeb http://apt.example.com/debian bookworm main\n") + dns("10.0.0.2", "only.here.internal.", "A", unknown) +
 				"-- ping 10.0.0.9 --\n!timeout\n-- connect 10.0.0.9:443 --\n!timeout\n-- connect 10.0.0.9:80 --\n!timeout\n-- connect 10.0.0.9:22 --\n!timeout\n" +
 				"-- ping 203.0.113.7 --\n!timeout\n-- connect 203.0.113.7:443 --\n!refused\n-- connect 203.0.113.7:80 --\n!timeout\n-- connect 203.0.113.7:22 --\n!timeout\n",
 			probes.OK,
-			[]string{`"overrides":[{"name":"shop.example.com","address":"10.0.0.9","dns":["203.0.113.7"],"alive":false,"dns_alive":true}]`, `"blocked_names":1`},
+			[]string{`"overrides":[{"name":"shop.example.com","address":"10.0.0.9","dns":["203.0.113.7"],"alive":false,"dns_alive":true,"here":false,"needed_by":""},{"name":"apt.example.com","address":"127.0.0.1","dns":["203.0.113.7"],"alive":true,"dns_alive":true,"here":true,"needed_by":"/etc/apt/sources.list"}]`, `"blocked_names":2`},
 		},
 		{
 			"neither localhost nor its own name", base + file("/etc/hosts", "") + both + dns("10.0.0.2", "localhost.", "A", unknown) +

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/http"
 	"net/netip"
 	"path"
 	"regexp"
@@ -26,7 +28,7 @@ var PackageMirror = probes.Define(probes.Probe[host.Host]{
 
 Where apt, yum or dnf is configured for mirrors.cloud.aliyuncs.com, which answers inside Alibaba Cloud's networks alone, or for up to two other mirrors that are no public ones (an address,
 or a name that does not belong to a distribution or a vendor), asks the first two name servers for each
-and opens a TCP connection. Public mirrors are left alone: a host that cannot reach the internet is no rarity. Where a proxy is configured it is tried in their place.
+opens a TCP connection, and asks what answers over plain HTTP for the Release files of up to three sources. Public mirrors are left alone: a host that cannot reach the internet is no rarity. Where a proxy is configured it is tried in their place.
 A mirror on the internet that does not answer at all may be one that this host need not reach; then nothing is said. Costs 0.2 ms for the files, and 0.3 ms and up to a second
 of waiting where there is such a mirror.
 https://developer.aliyun.com/mirror/`,
@@ -47,6 +49,7 @@ type mirror struct {
 	Address probes.Opt[string]   `fact:"address" doc:"Its first address, by /etc/hosts or a name server; absent if they have none or do not answer"`
 	Answers probes.Opt[bool]     `fact:"answers" doc:"It took a TCP connection; absent for a mirror on the internet that does not answer"`
 	Why     probes.Opt[string]   `fact:"why" doc:"Why it did not; absent if it did"`
+	Missing probes.Opt[string]   `fact:"missing" doc:"The index of a source that the mirror answers 404 for: a suite, or a path, that it does not have; absent if there is none, or the mirror is asked over https"`
 	Took    probes.Opt[duration] `fact:"took" doc:"How long the connection took to open; absent if it did not"`
 }
 
@@ -64,9 +67,10 @@ var publicMirrors = regexp.MustCompile(`(?i)(^|\.)(debian\.org|ubuntu\.com|canon
 const maxMirrors = 3
 
 func packageMirror(ctx context.Context, h host.Host) (packageMirrorFacts, error) {
+	indexes := map[string][]string{} // of each mirror, where apt's sources have their files
 	mirrors, err := findProxies(h)
 	if err == nil && len(mirrors) == 0 {
-		mirrors, err = findMirrors(h)
+		mirrors, err = findMirrors(h, indexes)
 	}
 	switch {
 	case err != nil:
@@ -79,14 +83,17 @@ func packageMirror(ctx context.Context, h host.Host) (packageMirrorFacts, error)
 	errs := make([]error, len(mirrors))
 	var all sync.WaitGroup
 	for i := range mirrors {
-		all.Go(func() { errs[i] = mirrors[i].try(ctx, h) })
+		all.Go(func() {
+			errs[i] = mirrors[i].try(ctx, h)
+			mirrors[i].askIndexes(ctx, h, indexes[mirrors[i].Name])
+		})
 	}
 	all.Wait()
 	return packageMirrorFacts{mirrors}, errors.Join(errs...)
 }
 
 // findMirrors looks through the sources that are in use.
-func findMirrors(h host.Host) ([]mirror, error) {
+func findMirrors(h host.Host, indexes map[string][]string) ([]mirror, error) {
 	var found []mirror
 	files := []string{"/etc/apt/sources.list"}
 	for dir, endings := range map[string][]string{"/etc/apt/sources.list.d": {".list", ".sources"}, "/etc/yum.repos.d": {".repo"}} {
@@ -119,7 +126,7 @@ func findMirrors(h host.Host) ([]mirror, error) {
 			ends := line == "" || strings.HasPrefix(line, "[") || strings.HasPrefix(line, "deb")
 			if ends {
 				if !off {
-					found = addMirrors(found, file, section)
+					found = addMirrors(found, indexes, file, section)
 				}
 				section, off = "", false
 			}
@@ -129,7 +136,7 @@ func findMirrors(h host.Host) ([]mirror, error) {
 	return found, nil
 }
 
-func addMirrors(found []mirror, file, section string) []mirror {
+func addMirrors(found []mirror, indexes map[string][]string, file, section string) []mirror {
 	for _, at := range mirrorURL.FindAllStringSubmatch(section, -1) {
 		m := mirror{Name: strings.ToLower(at[2]), Kind: "site", File: file, Port: 80}
 		switch {
@@ -142,11 +149,58 @@ func addMirrors(found []mirror, file, section string) []mirror {
 			m.Kind = "cloud"
 		}
 		known := slices.ContainsFunc(found, func(other mirror) bool { return other.Name == m.Name })
+		indexes[m.Name] = append(indexes[m.Name], indexesOf(section)...)
 		if !known && len(found) < maxMirrors && m.Port > 0 && m.Port < 1<<16 && (m.Kind == "cloud" || !publicMirrors.MatchString(m.Name)) {
 			found = append(found, m)
 		}
 	}
 	return found
+}
+
+// aptSource is a line of sources.list(5) for plain HTTP: the path, and the suite, or a directory that ends in a slash.
+var aptSource = regexp.MustCompile(`(?m)^deb\s+(?:\[[^\]]*\]\s+)?http://[^/\s]+(/\S*)?\s+(\S+)`)
+
+// indexesOf are the directories in which apt looks for the Release file of a section's sources.
+func indexesOf(section string) []string {
+	var all []string
+	for _, m := range aptSource.FindAllStringSubmatch(section, -1) {
+		where := strings.TrimSuffix(m[1], "/")
+		if suite := m[2]; strings.HasSuffix(suite, "/") {
+			where = path.Join("/", where, suite)
+		} else {
+			where += "/dists/" + suite
+		}
+		all = append(all, where)
+	}
+	return all
+}
+
+// maxIndexes bounds the questions to one mirror.
+const maxIndexes = 3
+
+// askIndexes asks a mirror that answers for what apt asks it first. Only where all of the files' forms are answered 404 it is not there.
+func (m *mirror) askIndexes(ctx context.Context, h host.Host, indexes []string) {
+	address, _ := m.Address.Get()
+	if answers, _ := m.Answers.Get(); !answers || m.Kind == "proxy" {
+		return
+	}
+	for _, index := range indexes[:min(len(indexes), maxIndexes)] {
+		missing := true
+		for _, file := range []string{"InRelease", "Release", "Packages.gz", "Packages.xz", "Packages"} {
+			if strings.Contains(index, "/dists/") && strings.HasPrefix(file, "Packages") {
+				break // those lie deeper
+			}
+			answer, err := h.Get(ctx, fmt.Sprintf("http://%s%s/%s", net.JoinHostPort(address, strconv.Itoa(m.Port)), index, file), map[string]string{"Host": m.Name})
+			if err != nil || answer.Status != http.StatusNotFound && answer.Status != http.StatusGone {
+				missing = false
+				break
+			}
+		}
+		if missing {
+			m.Missing = probes.Some(index)
+			return
+		}
+	}
 }
 
 // proxySetting is apt.conf(5)'s Acquire::http::Proxy, within braces or not, and dnf.conf(5)'s proxy=. Comments are taken away before.
