@@ -97,6 +97,44 @@ type daemonLog struct {
 	rooms     []daemonRoom
 }
 
+// daemonDamage is that Docker cannot use what it keeps on its disk.
+type daemonDamage struct {
+	What  string `fact:"what,key" doc:"image: a layer cannot be registered, for its directory is half there; overlay2: a link of the storage driver's directory cannot be read"`
+	Says  string `fact:"says" doc:"The last such line of its log"`
+	Count int    `fact:"count" unit:"count" doc:"Such lines in the last ten minutes"`
+}
+
+// Node-problem-detector's patterns: https://github.com/kubernetes/node-problem-detector/blob/master/config/docker-monitor.json
+var dockerDamages = []struct {
+	what string
+	line *regexp.Regexp
+}{
+	{"image", regexp.MustCompile(`failed to register layer: rename /\S+ /\S+: (?:directory not empty|file exists)`)},
+	{"overlay2", regexp.MustCompile(`readlink /\S*/overlay2\S*: invalid argument`)},
+}
+
+// dockerDamage reads the end of the journal of dockerd; without one there is nothing to tell.
+func dockerDamage(ctx context.Context, h host.Host) []daemonDamage {
+	damaged := []daemonDamage{}
+	out, err := h.Run(ctx, "journalctl", "-u", "docker.service", "-n", strconv.Itoa(daemonLogLines), "-o", "cat", "--no-pager", "-q", "--since", "-10min")
+	if err != nil || out.Exit != 0 {
+		return damaged
+	}
+	for line := range strings.Lines(string(out.Stdout)) {
+		for _, d := range dockerDamages {
+			if !d.line.MatchString(line) {
+				continue
+			}
+			i := slices.IndexFunc(damaged, func(o daemonDamage) bool { return o.What == d.what })
+			if i < 0 {
+				i, damaged = len(damaged), append(damaged, daemonDamage{What: d.what})
+			}
+			damaged[i].Says, damaged[i].Count = redactLine(strings.TrimSpace(line)), damaged[i].Count+1
+		}
+	}
+	return damaged
+}
+
 // readDaemonLog reads the end of a database's own log, if it was written lately: the file that is its standard error, the one that PostgreSQL's
 // collector writes, or the journal.
 func readDaemonLog(ctx context.Context, h host.Host, d *daemonFacts) *daemonLog {

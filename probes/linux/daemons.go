@@ -39,6 +39,7 @@ type daemonsFacts struct {
 	Refusals []daemonRefusal `fact:"refusals" doc:"Databases whose logs say that they turn away clients of this host or of private networks: of each, what it said most"`
 	Files    []daemonFile    `fact:"files" doc:"Files that databases cannot use, as their logs say and as it still is"`
 	NoTCP    []daemonNoTCP   `fact:"without_tcp" doc:"Databases that run, by their usual pid files, and listen on no TCP port"`
+	Damaged  []daemonDamage  `fact:"damaged" doc:"What Docker's log of the last ten minutes says of images and layers on its disk that are damaged"`
 	Room     []daemonRoom    `fact:"room" doc:"Where their logs say that there was no room, and the directory of temporary files of MySQL and MariaDB"`
 }
 
@@ -120,8 +121,12 @@ func daemons(ctx context.Context, h host.Host) (daemonsFacts, error) {
 	if len(found)+len(hidden) == 0 {
 		return daemonsFacts{}, probes.NoData("none of the servers that it knows runs here")
 	}
-	f := daemonsFacts{List: found, Refusals: []daemonRefusal{}, Files: []daemonFile{}, Room: []daemonRoom{}, NoTCP: hidden}
+	f := daemonsFacts{List: found, Refusals: []daemonRefusal{}, Files: []daemonFile{}, Room: []daemonRoom{}, Damaged: []daemonDamage{}, NoTCP: hidden}
 	for i := range found {
+		if found[i].Kind == "docker" {
+			f.Damaged = dockerDamage(ctx, h)
+			continue
+		}
 		f.add(readDaemonLog(ctx, h, &found[i]))
 	}
 	return f, nil

@@ -49,6 +49,7 @@ func Probes() []probes.Probe[host.Host] {
 		Modules,
 		MountPoints,
 		Neighbours,
+		Netlink,
 		NextBoot,
 		Nginx,
 		OOM,

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +34,7 @@ type loggingFacts struct {
 	Rotation []rotationProblem `fact:"rotation" doc:"What logrotate refuses or does not understand"`
 	Rotated  probes.Opt[age]   `fact:"rotated" doc:"Time since logrotate last wrote down what it did; absent where it never did"`
 	Entries  int               `fact:"rotated_logs" unit:"count" doc:"Entries in logrotate's configuration"`
+	Loops    []logLoop         `fact:"loops" doc:"Files that rsyslog reads (imfile) and writes itself"`
 	Files    []logFileProblem  `fact:"files" doc:"Files that rsyslog is to write and cannot; empty where it is not enabled"`
 }
 
@@ -51,6 +53,12 @@ type rotationProblem struct {
 	Extra string `fact:"extra" doc:"The mode, or the other place"`
 }
 
+type logLoop struct {
+	File  string `fact:"file,key" doc:"The file"`
+	Read  string `fact:"read_by" doc:"The configuration that reads it"`
+	Write string `fact:"written_by" doc:"The configuration that writes it"`
+}
+
 type logFileProblem struct {
 	Path    string `fact:"path,key" doc:"The file"`
 	Where   string `fact:"where" doc:"The configuration that names it"`
@@ -58,7 +66,7 @@ type logFileProblem struct {
 }
 
 func logging(_ context.Context, h host.Host) (loggingFacts, error) {
-	f := loggingFacts{Journal: []journalProblem{}, Rotation: []rotationProblem{}, Files: []logFileProblem{}}
+	f := loggingFacts{Journal: []journalProblem{}, Rotation: []rotationProblem{}, Files: []logFileProblem{}, Loops: []logLoop{}}
 	if _, err := h.Stat("/etc"); err != nil {
 		return f, err
 	}
@@ -203,11 +211,13 @@ func (f *loggingFacts) rsyslog(h host.Host) {
 	}
 	user := ""
 	targets := map[string]string{}
+	reads, everything := map[string]string{}, map[string]string{}
 	for _, file := range files {
 		b, err := h.ReadFile(file)
 		if err != nil {
 			continue
 		}
+		fileInputs(withoutComments(string(b)), file, reads, everything)
 		for line := range strings.Lines(string(b)) {
 			line, _, _ = strings.Cut(line, "#")
 			words := strings.Fields(line)
@@ -217,6 +227,16 @@ func (f *loggingFacts) rsyslog(h host.Host) {
 			case len(words) == 2 && strings.Contains(words[0], ".") && strings.HasPrefix(strings.TrimPrefix(words[1], "-"), "/"):
 				name, _, _ := strings.Cut(strings.TrimPrefix(words[1], "-"), ";")
 				targets[name] = cmp.Or(targets[name], file)
+				if facilities, _, _ := strings.Cut(words[0], "."); strings.ContainsRune(facilities, '*') || strings.Contains(facilities, "local0") { // imfile's own
+					everything[name] = cmp.Or(everything[name], file)
+				}
+			}
+		}
+	}
+	for _, pattern := range slices.Sorted(maps.Keys(reads)) {
+		for _, name := range slices.Sorted(maps.Keys(everything)) {
+			if same, _ := path.Match(pattern, name); same {
+				f.Loops = append(f.Loops, logLoop{name, reads[pattern], everything[name]})
 			}
 		}
 	}
@@ -233,6 +253,32 @@ func (f *loggingFacts) rsyslog(h host.Host) {
 	for _, name := range slices.Sorted(maps.Keys(targets)) {
 		if p := logFile(h, name, uid); p != "" {
 			f.Files = append(f.Files, logFileProblem{name, targets[name], p})
+		}
+	}
+}
+
+// imfile inputs that have no rules of their own, and actions that write files: input(type="imfile" File="/var/log/*.log" …), $InputFileName, action(type="omfile" …).
+var (
+	fileInput  = regexp.MustCompile(`(?is)\binput\s*\(([^)]*\btype\s*=\s*"imfile"[^)]*)\)`)
+	fileAction = regexp.MustCompile(`(?is)\baction\s*\(([^)]*\btype\s*=\s*"omfile"[^)]*)\)`)
+	fileNamed  = regexp.MustCompile(`(?i)\bfile\s*=\s*"(/[^"]+)"`)
+	oldInput   = regexp.MustCompile(`(?im)^\s*\$InputFileName\s+(/\S+)`)
+	ownRules   = regexp.MustCompile(`(?i)\bruleset\s*=`)
+	ruleBlock  = regexp.MustCompile(`(?is)\bruleset\s*\([^)]*\)\s*\{.*?\}`)
+)
+
+func fileInputs(text, file string, reads, writes map[string]string) {
+	for _, m := range fileInput.FindAllStringSubmatch(text, -1) {
+		if name := fileNamed.FindStringSubmatch(m[1]); name != nil && !ownRules.MatchString(m[1]) {
+			reads[name[1]] = file
+		}
+	}
+	for _, m := range oldInput.FindAllStringSubmatch(text, -1) {
+		reads[m[1]] = file
+	}
+	for _, m := range fileAction.FindAllStringSubmatch(ruleBlock.ReplaceAllString(text, ""), -1) {
+		if name := fileNamed.FindStringSubmatch(m[1]); name != nil {
+			writes[name[1]] = cmp.Or(writes[name[1]], file)
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package linux
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestLogging(t *testing.T) {
 	const conf = "-- /etc/hosts --\n-- /etc/passwd --\nroot:x:0:0::/root:/bin/sh\n-- /etc/group --\nroot:x:0:\nadm:x:4:\n-- /etc/logrotate.conf 0644 0:0 --\nweekly\nrotate=4\ncreate\ninclude /etc/logrotate.d\n"
@@ -33,5 +36,25 @@ func TestLogging(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantFacts(t, Logging, observe(t, Logging, c.capture), c.want) })
+	}
+}
+
+func TestLoggingLoops(t *testing.T) {
+	const host = "-- /etc/ --\n-- /run/rsyslogd.pid --\n1\n-- /etc/rsyslog.conf --\n*.*;auth,authpriv.none -/var/log/syslog\nauth.* /var/log/auth.log\n"
+	for _, c := range []struct{ name, conf, want string }{
+		{"what it writes", `input(type="imfile"\n  File="/var/log/sys*" Tag="x")`, `"/etc/rsyslog.d/a.conf"`},
+		{"in the old form", `$InputFileName /var/log/syslog`, `"/etc/rsyslog.d/a.conf"`},
+		{"what gets nothing of it", `input(type="imfile" File="/var/log/auth.log" Tag="x")`, "none"},
+		{"by rules of its own", `input(type="imfile" File="/var/log/syslog" ruleset="forward")`, "none"},
+		{"a comment", `# input(type="imfile" File="/var/log/syslog")`, "none"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			capture := host + "-- /etc/rsyslog.d/a.conf --\n" + strings.ReplaceAll(c.conf, `\n`, "\n") + "\n"
+			key := "loops[/var/log/syslog].read_by"
+			if c.want == "none" {
+				key = "loops[/var/log/syslog]"
+			}
+			wantFacts(t, Logging, observe(t, Logging, capture), map[string]string{key: c.want})
+		})
 	}
 }
