@@ -89,6 +89,12 @@ func (u *unitFacts) askStopped(ctx context.Context, h host.Host) {
 	}
 }
 
+// conditionAsked reports whether a condition of the unit was looked at in this boot: of one that was unloaded since it ran systemd says that it does not hold.
+func conditionAsked(ctx context.Context, h host.Host, unit string) bool {
+	at, err := systemctl(ctx, h, "show", "--no-pager", "--property=ConditionTimestampMonotonic", "--value", "--", unit)
+	return err != nil || strings.TrimSpace(at) != "0"
+}
+
 // endedOnDemand: of a unit that is stopped, systemd leaves the state active first, and its main process ends after that; of one that ends by itself it is the
 // other way round.
 func endedOnDemand(p map[string]string) bool {
@@ -148,7 +154,7 @@ func (f *unitsFacts) addNeeded(ctx context.Context, h host.Host, idle []string) 
 		if err != nil {
 			return fmt.Errorf("systemctl show: %w", err)
 		}
-		u.NeededBy, u.Unmet = by, p["ConditionResult"] == "no"
+		u.NeededBy, u.Unmet = by, p["ConditionResult"] == "no" && conditionAsked(ctx, h, unit)
 		f.List.All = append(f.List.All, u)
 	}
 	return nil

@@ -122,7 +122,7 @@ func units(ctx context.Context, h host.Host) (unitsFacts, error) {
 		} else {
 			u.NeededBy = by
 		}
-		u.Unmet = u.Active == "inactive" && p["ConditionResult"] == "no" && u.NeededBy != ""
+		u.Unmet = u.Active == "inactive" && p["ConditionResult"] == "no" && u.NeededBy != "" && conditionAsked(ctx, h, u.Name)
 		if u.NeededBy == "" && u.Active == "inactive" && (u.Stopped || u.Load == "masked") && u.Starts == "" {
 			u.askStopped(ctx, h)
 		}
