@@ -121,6 +121,9 @@ type Attributes struct {
 	AppendOnly bool `json:"append_only"`
 	// Capabilities: the program has some of its own (setcap(8)), whichever they are.
 	Capabilities bool `json:"capabilities,omitempty"`
+	// ACL is the access list of acl(5) in the short form of getfacl(1) with numbers, "user:33:---,mask::r-x": the entries that a mode does
+	// not tell. Empty where there is none.
+	ACL string `json:"acl,omitempty"`
 }
 
 // Beneath is a file or directory that a mount hides.

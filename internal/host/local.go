@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"crypto/md5"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -256,11 +258,41 @@ func (*Local) Attributes(name string) (Attributes, error) {
 	switch {
 	case err == nil:
 		size, _ := unix.Fgetxattr(fd, "security.capability", nil) // ENODATA where it has none
-		return Attributes{Immutable: flags&immutableFlag != 0, AppendOnly: flags&appendFlag != 0, Capabilities: size > 0}, nil
+		return Attributes{Immutable: flags&immutableFlag != 0, AppendOnly: flags&appendFlag != 0, Capabilities: size > 0, ACL: accessList(fd)}, nil
 	case errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP):
 		err = ErrUnsupported
 	}
 	return Attributes{}, &fs.PathError{Op: "attributes of", Path: name, Err: err}
+}
+
+// accessList reads struct posix_acl_xattr_header and its entries of linux/posix_acl_xattr.h: a version, then tag, permissions and id of each.
+func accessList(fd int) string {
+	const header, entry, maxEntries = 4, 8, 32
+	tags := map[uint16]string{0x01: "user", 0x02: "user", 0x04: "group", 0x08: "group", 0x10: "mask", 0x20: "other"}
+	buf := make([]byte, header+maxEntries*entry)
+	n, err := unix.Fgetxattr(fd, "system.posix_acl_access", buf)
+	if err != nil { // ENODATA: it has none; ERANGE: more entries than one can read
+		return ""
+	}
+	var list []string
+	for b := buf[min(header, n):n]; len(b) >= entry; b = b[entry:] {
+		tag, perm := binary.LittleEndian.Uint16(b), binary.LittleEndian.Uint16(b[2:])
+		id := ""
+		switch tag {
+		case 0x01, 0x20: // the owner's and others' are the mode's
+			continue
+		case 0x02, 0x08:
+			id = strconv.Itoa(int(binary.LittleEndian.Uint32(b[4:])))
+		}
+		bits := []byte("rwx")
+		for i := range bits {
+			if perm&(4>>i) == 0 {
+				bits[i] = '-'
+			}
+		}
+		list = append(list, tags[tag]+":"+id+":"+string(bits))
+	}
+	return strings.Join(list, ",")
 }
 
 // Beneath asks open_tree(2) for a copy of the mount that holds the mount point, without the mounts on it. The copy belongs to a descriptor, is in

@@ -116,6 +116,7 @@ func accounts(_ context.Context, h host.Host) (accountsFacts, error) {
 	if err := f.nsswitch(h); err != nil {
 		return f, err
 	}
+	f.locks(h)
 	f.agree(h, users, groups)
 	f.changes(h, users, groups)
 	return f, f.nologin(h)
@@ -375,6 +376,30 @@ func homeProblem(h host.Files, u []string, uid int) string {
 	}
 	return ""
 }
+
+// locks finds lock files of the shadow tools (commonio_lock_nowait of shadow's lib/commonio.c): of one that names a process which is gone they make nothing, but
+// one that is empty or holds no number stops passwd, useradd and the like for good, and so does one whose number another program has by now.
+func (f *accountsFacts) locks(h host.Host) {
+	for _, name := range []string{"/etc/passwd.lock", "/etc/shadow.lock", "/etc/group.lock", "/etc/gshadow.lock"} {
+		text, err := h.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.Trim(string(text), "\x00 \n"))
+		problem := "it names no process"
+		if err == nil {
+			comm, err := readLine(h, fmt.Sprintf("/proc/%d/comm", pid))
+			if err != nil || slices.Contains(lockers, comm) {
+				continue
+			}
+			problem = fmt.Sprintf("the process that it names, %d, is %s", pid, comm)
+		}
+		f.Problems.All = append(f.Problems.All, accountProblem{Where: name, Problem: "a lock was left behind (" + problem + "): passwd, useradd and usermod refuse to work"})
+	}
+}
+
+// lockers are the programs of shadow that take these locks.
+var lockers = []string{"vipw", "vigr", "passwd", "useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel", "groupmems", "gpasswd", "chpasswd", "chgpasswd", "chage", "chsh", "chfn", "newusers", "pwck", "grpck", "pwconv", "pwunconv", "grpconv", "grpunconv"}
 
 // agree looks for what does not fit together in the account files. Where a directory (LDAP, AD) knows groups too, those may be there.
 func (f *accountsFacts) agree(h host.Files, users, groups [][]string) {

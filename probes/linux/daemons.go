@@ -48,7 +48,7 @@ type daemonFacts struct {
 	Kind   string             `fact:"kind" doc:"redis, postgresql, mysql, kubelet, docker, containerd, haproxy"`
 	PID    int                `fact:"pid" unit:"pid" doc:"Its process"`
 	Unit   probes.Opt[string] `fact:"unit" doc:"Its systemd service; absent outside of any"`
-	Answer string             `fact:"answer" doc:"ok: it serves; connections-full, save-failing, busy, master-down, loading, starting, host-blocked, out-of-disk, out-of-memory: it refuses; unhealthy: kubelet says so; silent: twice it took the connection and said nothing for a second; refused: it took none; other: it said something else"`
+	Answer string             `fact:"answer" doc:"ok: it serves; connections-full, save-failing, busy, command-off, master-down, loading, starting, host-blocked, out-of-disk, out-of-memory: it refuses; unhealthy: kubelet says so; silent: twice it took the connection and said nothing for a second; refused: it took none; other: it said something else"`
 	Says   string             `fact:"says" doc:"Its words, if it refuses"`
 	Took   time.Duration      `fact:"took" doc:"Until it had answered; 0 if it did not"`
 
@@ -335,6 +335,8 @@ func judgeRedis(d *daemonFacts, text string) {
 		d.refuse("loading", first[1:])
 	case strings.HasPrefix(first, "-ERR max number of clients"):
 		d.refuse("connections-full", first[1:])
+	case strings.HasPrefix(first, "-ERR unknown command"), strings.HasPrefix(first, "-NOPERM"): // to PING: rename-command, or the ACL of the default user
+		d.refuse("command-off", first[1:])
 	case strings.HasPrefix(first, "-"):
 		d.Says = redactLine(first[1:])
 	}

@@ -80,6 +80,7 @@ func essentials(_ context.Context, h host.Host) (essentialsFacts, error) {
 			return f, err
 		}
 	}
+	f.dockerSocket(h)
 	f.loaders(h)
 	f.SSHD = sshdMissing(h)
 	f.setuid(h)
@@ -191,6 +192,25 @@ func (f *essentialsFacts) directory(h host.Files, name string) error {
 	}
 	f.Directories = append(f.Directories, d)
 	return nil
+}
+
+// dockerSocket: who is in the group docker, if there is one, is to use it. dockerd makes the socket so at each start.
+func (f *essentialsFacts) dockerSocket(h host.Files) {
+	const name = "/run/docker.sock"
+	fi, err := h.Stat(name)
+	groups, _, groupErr := readColons(h, "/etc/group", 4)
+	if err != nil || groupErr != nil || fi.Mode.Type() != fs.ModeSocket {
+		return
+	}
+	for _, g := range groups {
+		if g[0] != "docker" || g[3] == "" || fmt.Sprint(fi.GID) == g[2] && fi.Mode.Perm()&0o060 == 0o060 || fi.Mode.Perm()&0o006 == 0o006 {
+			continue
+		}
+		f.Directories = append(f.Directories, sharedDir{
+			Path: name, Mode: octal(fi.Mode), UID: fi.UID, Good: "0660",
+			Problem: fmt.Sprintf("it belongs to group %d, and the group docker (%s) may not use it", fi.GID, g[3]),
+		})
+	}
 }
 
 // isPassage tells directories that everybody only passes through; what lies in them has modes of its own.

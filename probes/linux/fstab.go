@@ -48,6 +48,7 @@ type fstabEntry struct {
 	ReadOnly     bool             `fact:"read_only" doc:"To be mounted read-only"`
 	DeviceExists probes.Opt[bool] `fact:"device_exists" doc:"The device, file or directory to mount is there; absent for what has none (network, tmpfs)"`
 	Mounted      bool             `fact:"mounted" doc:"Something is mounted there now; of swap, the device is in use"`
+	Helper       string           `fact:"helper_missing" doc:"The program that mounts file systems of its type, if that is not there: /sbin/mount.nfs; else empty"`
 	PointExists  probes.Opt[bool] `fact:"mount_point_exists" doc:"The directory to mount it on is there; absent for swap"`
 }
 
@@ -81,11 +82,24 @@ func fstab(ctx context.Context, h host.Host) (fstabFacts, error) {
 		e.Mounted = state.mounted(e)
 		if !e.Swap && !e.Mounted {
 			e.PointExists = exists(h, e.Mount)
+			e.Helper = missingHelper(h, e.FSType)
 		} else if !e.Swap {
 			e.PointExists = probes.Some(true)
 		}
 	}
 	return facts, nil
+}
+
+// helped are types that the kernel cannot mount by itself, because a server's name is looked up or a password is asked for first, or a program serves them.
+var helped = []string{"nfs", "nfs4", "cifs", "smb3", "glusterfs", "ceph", "davfs", "fuse", "fuse.sshfs", "fuse.s3fs", "fuse.ossfs", "ntfs-3g", "vboxsf"}
+
+func missingHelper(h host.Files, fstype string) string {
+	kind, _, _ := strings.Cut(fstype, ".")
+	name := "/sbin/mount." + kind
+	if !slices.Contains(helped, fstype) || !gone(h, name) || !gone(h, "/usr"+name) {
+		return ""
+	}
+	return name
 }
 
 func parseFstab(text string) fstabFacts {

@@ -48,9 +48,9 @@ type journalProblem struct {
 
 type rotationProblem struct {
 	Where string `fact:"where,key" doc:"The file of logrotate's configuration, and the line"`
-	Kind  string `fact:"kind" doc:"mode: others may write the configuration; owner: it is not root's; directory: others than root may write the log's directory, and no su line says as whom to rotate; duplicate: the log is in another entry too; user: a user or group that does not exist; word: an unknown directive; unfinished: a bracket or script that does not end; state: its own state cannot be written"`
-	What  string `fact:"what" doc:"The log, directory, user or word"`
-	Extra string `fact:"extra" doc:"The mode, or the other place"`
+	Kind  string `fact:"kind" doc:"mode: others may write the configuration; owner: it is not root's; directory: others than root may write the log's directory, and no su line says as whom to rotate; duplicate: the log is in another entry too; user: a user or group that does not exist; word: an unknown directive; unfinished: a bracket or script that does not end; state: its own state cannot be written; off: nothing starts logrotate, its timer is masked or not enabled"`
+	What  string `fact:"what" doc:"The log, directory, user or word; how its timer is"`
+	Extra string `fact:"extra" doc:"The mode, or the other place; with off: a large log of those that wait, and its size"`
 }
 
 type logLoop struct {
@@ -320,6 +320,7 @@ func (f *loggingFacts) rotation(h host.Host) error {
 	if r.trusted(main) {
 		r.read(main, string(text))
 	}
+	r.started()
 	for _, name := range []string{"/var/lib/logrotate/status", "/var/lib/logrotate/logrotate.status", "/var/lib/logrotate.status"} {
 		fi, err := h.Stat(name)
 		if err != nil {
@@ -335,6 +336,44 @@ func (f *loggingFacts) rotation(h host.Host) error {
 		break
 	}
 	return nil
+}
+
+// largeLog is a size that logs which are rotated seldom have.
+const largeLog = 100 << 20
+
+// started looks whether the timer that packages bring for logrotate is in use, or a crontab takes its place. The script that Debian's package also brings in
+// cron.daily does nothing where systemd runs.
+func (r *rotationReader) started() {
+	const name, unit = "logrotate.timer", "/etc/systemd/system/logrotate.timer"
+	if len(r.seen) == 0 || !isThere(r.h, "/run/systemd/system") || !isThere(r.h, "/usr/lib/systemd/system/"+name) && !isThere(r.h, "/lib/systemd/system/"+name) {
+		return
+	}
+	how := "not enabled"
+	if target, err := r.h.Readlink(unit); err == nil && target == "/dev/null" {
+		how = "masked"
+	} else if enabledUnits(r.h)[name] {
+		return
+	}
+	crontabs := []string{"/etc/crontab", "/etc/cron.daily/logrotate", "/var/spool/cron/crontabs/root", "/var/spool/cron/root"}
+	for _, dir := range []string{"/etc/cron.d", "/etc/cron.hourly"} {
+		entries, _ := r.h.ReadDir(dir)
+		for _, e := range entries {
+			crontabs = append(crontabs, dir+"/"+e.Name)
+		}
+	}
+	for _, file := range crontabs {
+		if text, err := r.h.ReadFile(file); err == nil && strings.Contains(string(text), "logrotate") && !strings.Contains(string(text), "/run/systemd/system") {
+			return
+		}
+	}
+	large := ""
+	entries, _ := r.h.ReadDir("/var/log")
+	for _, e := range entries {
+		if fi, err := r.h.Lstat("/var/log/" + e.Name); err == nil && fi.Mode.IsRegular() && fi.Size >= largeLog && large == "" {
+			large = fmt.Sprintf("/var/log/%s has %d MiB", e.Name, fi.Size>>20)
+		}
+	}
+	r.tell(name, "off", how, large)
 }
 
 type rotationReader struct {

@@ -25,6 +25,8 @@ func TestLogging(t *testing.T) {
 		{"an unknown word", entry("/var/log/shop/*.log", "rotatee 4\n"), map[string]string{"rotation[/etc/logrotate.d/shop:4].kind": `"word"`}},
 		{"others may write it", conf + "-- /etc/logrotate.d/shop 0664 0:0 --\n/x {\n}\n", map[string]string{"rotation[/etc/logrotate.d/shop].kind": `"mode"`}},
 		{"it never ends", conf + "-- /etc/logrotate.d/shop 0644 0:0 --\n/x {\n\tpostrotate\n\t\tx\n}\n", map[string]string{"rotation[/etc/logrotate.d/shop:4].kind": `"unfinished"`}},
+		{"its timer is masked", entry("/var/log/shop/*.log", "") + systemd + "-- /lib/systemd/system/logrotate.timer --\n-- /etc/systemd/system/logrotate.timer -> /dev/null --\n-- /etc/cron.daily/logrotate --\nif [ -d /run/systemd/system ]; then exit 0; fi\nlogrotate\n", map[string]string{"rotation[logrotate.timer].what": `"masked"`}},
+		{"a crontab in its place", entry("/var/log/shop/*.log", "") + systemd + "-- /lib/systemd/system/logrotate.timer --\n-- /etc/cron.d/rotate --\n0 0 * * * root logrotate -f /etc/logrotate.conf\n", map[string]string{"rotation": "[]"}},
 		{"storage", conf + systemd + "-- /etc/systemd/journald.conf --\n[Journal]\n#Storage=none\nStorage=auto\n-- /etc/systemd/journald.conf.d/a.conf --\n[Journal]\nStorage=none\n", map[string]string{
 			"journal[none].file": `"/etc/systemd/journald.conf.d/a.conf"`, "journal[none].value": `"Storage=none"`,
 		}},

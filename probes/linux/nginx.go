@@ -99,6 +99,7 @@ func lookAtNginx(ctx context.Context, h host.Host) (nginxFacts, error) {
 			return f, err
 		}
 	}
+	s.closer(h, conf)
 	s.missingRoots(h, conf)
 	for _, kind := range slices.Sorted(maps.Keys(s.complaints)) {
 		f.Complaints = append(f.Complaints, *s.complaints[kind])

@@ -17,7 +17,7 @@ import (
 
 // nginxComplaint is one kind of request that nginx itself could not answer.
 type nginxComplaint struct {
-	Kind   string        `fact:"kind,key" doc:"permission: a file or directory is closed to the worker; temporary-files: it cannot write what it buffers; root-missing: the root directory is not there; index-missing; denied-by-rule; body-too-large; rate-limited; header-too-large: of the upstream's answer; no-such-script: FastCGI; redirect-cycle; name-unresolved; upstream-tls; not-http: what is behind it does not speak HTTP; disk-full"`
+	Kind   string        `fact:"kind,key" doc:"permission: a file or directory is closed to the worker; temporary-files: it cannot write what it buffers; root-missing: the root directory is not there; dangling-link: a symbolic link below it leads to what is not there; index-missing; denied-by-rule; body-too-large; rate-limited; header-too-large: of the upstream's answer; no-such-script: FastCGI; redirect-cycle; name-unresolved; upstream-tls; not-http: what is behind it does not speak HTTP; disk-full"`
 	Count  int           `fact:"count" unit:"count" doc:"How often in the last ten minutes; 0 where it was seen otherwise"`
 	Last   time.Duration `fact:"last" doc:"How long ago the last was"`
 	Path   string        `fact:"path" doc:"The file or directory that it names, or the path that was requested"`
@@ -36,6 +36,7 @@ var complaints = []sign{
 	{"rate-limited", regexp.MustCompile(`limiting (?:requests|connections)`)},
 	{"header-too-large", regexp.MustCompile(`upstream sent too big header`)},
 	{"no-such-script", regexp.MustCompile(`Primary script unknown|Unable to open primary script`)},
+	{"not-there", regexp.MustCompile(`(?:open|realpath|stat)\(\) "/[^"]*" failed \(2: No such file or directory\)`)},
 	{"redirect-cycle", regexp.MustCompile(`rewrite or internal redirection cycle`)},
 	{"name-unresolved", regexp.MustCompile(`could not be resolved|no resolver defined`)},
 	{"upstream-tls", regexp.MustCompile(`while SSL handshaking to upstream|upstream SSL certificate verify error`)},
@@ -43,7 +44,7 @@ var complaints = []sign{
 }
 
 var (
-	namedFile    = regexp.MustCompile(`(?:\w+\(\)|directory index of) "([^"]+)"`)
+	namedFile    = regexp.MustCompile(`(?:(?:\w+\(\)|directory index of) "|connect\(\) to (?:unix:)?)([^" ]+)`)
 	namedRequest = regexp.MustCompile(`request: "\S+ ([^ ?"]+)`)
 )
 
@@ -73,7 +74,36 @@ func (s *nginxSearch) complain(text string, age time.Duration) {
 	}
 }
 
-var nginxRoot = regexp.MustCompile(`(?m)^\s*(?:root|alias)\s+"?(/[^;"$\s]+)`)
+var nginxUser = regexp.MustCompile(`(?m)^\s*user\s+([\w.-]+)(?:\s+([\w.-]+))?\s*;`)
+
+// closer looks at what the error log complains of: which directory is closed to the worker, and whether what is not there is behind a link that leads
+// nowhere. That a file is not there is otherwise a stranger's guess.
+func (s *nginxSearch) closer(h host.Files, conf serverConfig) {
+	if c := s.complaints["permission"]; c != nil && strings.HasPrefix(c.Path, "/") {
+		user, group := "nobody", ""
+		if m := nginxUser.FindStringSubmatch(conf.text); m != nil {
+			user, group = m[1], m[2]
+		}
+		want := mayRead
+		if strings.HasPrefix(c.Says, "connect()") {
+			want = mayWrite
+		}
+		if why := closedTo(h, c.Path, user, group, want); why != "" {
+			c.Says = why + "; " + c.Says
+		}
+	}
+	c := s.complaints["not-there"]
+	delete(s.complaints, "not-there")
+	if c == nil {
+		return
+	}
+	if link, target := linkToNowhere(h, c.Path); link != "" {
+		c.Kind, c.Path, c.Says = "dangling-link", link, link+" leads to "+target+", which is not there; "+c.Says
+		s.complaints[c.Kind] = c
+	}
+}
+
+var nginxRoot = regexp.MustCompile(`(?m)(?:^|[;{}])\s*(?:root|alias)\s+"?(/[^;"$\s]+)`)
 
 // missingRoots adds the root directories that are not there.
 func (s *nginxSearch) missingRoots(h host.Files, conf serverConfig) {

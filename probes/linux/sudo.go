@@ -41,7 +41,7 @@ type sudoersLine struct {
 
 type unusedRule struct {
 	Where   string `fact:"where,key" doc:"File, or file and line"`
-	Kind    string `fact:"kind" doc:"name: sudo passes over files of that name; include: nothing includes the directory; overridden: a later rule takes it back; requiretty; secure_path"`
+	Kind    string `fact:"kind" doc:"name: sudo passes over files of that name; include: nothing includes the directory; overridden: a later rule takes it back, or takes back its NOPASSWD; requiretty; secure_path"`
 	Problem string `fact:"problem" doc:"What is wrong with it"`
 }
 
@@ -79,10 +79,52 @@ func sudo(ctx context.Context, h host.Host) (sudoFacts, error) {
 		all = append(all, sudoersText{file, string(b)})
 	}
 	f.useless(all)
+	f.askedAgain(h, all)
 	if len(f.Problems.All) > 0 {
 		f.ask(ctx, h)
 	}
 	return f, nil
+}
+
+var anyCommand = regexp.MustCompile(`^(\S+)\s+ALL\s*=\s*(?:\([^)]*\)\s*)?ALL$`)
+
+// askedAgain finds rules with NOPASSWD whose account is asked for a password all the same: of several rules that fit the last counts, and a later one for everything,
+// for the account itself or a group of his, is without the tag.
+func (f *sudoFacts) askedAgain(h host.Files, all []sudoersText) {
+	type tagged struct{ subject, where string }
+	var free []tagged
+	for _, t := range all {
+		n := 0
+		for line := range strings.Lines(t.text) {
+			n++
+			line, where := strings.TrimSpace(line), fmt.Sprintf("%s:%d", t.file, n)
+			rule, wide := ruleOf.FindStringSubmatch(line), anyCommand.FindStringSubmatch(line)
+			switch {
+			case strings.HasPrefix(line, "#"), strings.HasPrefix(line, "Defaults"):
+			case wide != nil:
+				for _, was := range free {
+					if was.subject == wide[1] || wide[1] == "ALL" || memberOf(h, was.subject, wide[1]) {
+						f.Unused = append(f.Unused, unusedRule{was.where, "overridden", "NOPASSWD for " + was.subject + " does not count: " + where + " comes later, fits, too, and asks for a password (" + line + ")"})
+						return
+					}
+				}
+			case rule != nil && strings.Contains(line, "NOPASSWD:"):
+				free = append(free, tagged{rule[1], where})
+			}
+		}
+	}
+}
+
+// memberOf tells whether an account is in a %group of sudoers, or has it as its own.
+func memberOf(h host.Files, account, group string) bool {
+	name, ok := strings.CutPrefix(group, "%")
+	if !ok || strings.HasPrefix(account, "%") {
+		return false
+	}
+	users, _, err := readColons(h, "/etc/passwd", 7)
+	groups, _, groupErr := readColons(h, "/etc/group", 4)
+	i := slices.IndexFunc(users, func(row []string) bool { return row[pwName] == account })
+	return err == nil && groupErr == nil && i >= 0 && slices.Contains(groupsOf(users[i], groups), name)
 }
 
 // leftOver are the names that package managers and editors give to what they set aside, beside README.

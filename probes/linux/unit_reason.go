@@ -58,7 +58,7 @@ var signs = []sign{
 	{"directory-missing", regexp.MustCompile(`Changing to the requested working directory failed|Failed at step CHDIR spawning`)},
 	{"namespace", regexp.MustCompile(`Failed at step NAMESPACE spawning|Failed to set up mount namespacing`)},
 	{"host-key-changed", regexp.MustCompile(`REMOTE HOST IDENTIFICATION HAS CHANGED|Offending \S+ key in |host key for \S+ has changed`)},
-	{"key-too-open", regexp.MustCompile(`UNPROTECTED PRIVATE KEY FILE|Permissions \d+ for '[^']+' are too open|(?:bad permissions|private key will be ignored)`)},
+	{"key-too-open", regexp.MustCompile(`UNPROTECTED PRIVATE KEY FILE|Bad owner or permissions on|Permissions \d+ for '[^']+' are too open|(?:bad permissions|private key will be ignored)`)},
 	{"permission-denied", regexp.MustCompile(`(?:Failed to (?:locate executable|execute)|Failed at step EXEC spawning) .*Permission denied`)},
 	{"program-unusable", regexp.MustCompile(`(?:Failed to execute|Failed at step EXEC spawning) .*Exec format error|\$'\\r': command not found|(?:\\r|\r|\^M)['’]?: (?:No such file|command not found|not found|bad interpreter)`)},
 	{"program-missing", regexp.MustCompile(`Failed to (?:locate executable|execute) .*No such file|Failed at step EXEC spawning .*No such file`)},
@@ -71,12 +71,13 @@ var signs = []sign{
 	{"permission-denied", regexp.MustCompile(`(?i)(?:can't|cannot|could not|unable to|failed to) (?:open|read|load|access)\b.*permission denied`)}, // before what is wrong in it
 	{"config-invalid", regexp.MustCompile(`(?i:environment variables?|env(?:ironment)? vars?)\b.*(?i:not set|missing|required|undefined|unset|empty|not found|must be)|(?i:missing|required|undefined|unset|not set|must set|please set|set the)\b.*(?i:environment variable|env(?:ironment)? var)|\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b['"]?:? (?:variable )?(?i:is |are )?(?i:not set|unset|not defined|undefined|missing|required|empty|must be set|unbound variable|parameter (?:null or )?not set)|KeyError: ['"][A-Z][A-Z0-9_]+['"]|(?i:missing|required|undefined|unset)\b[^/]{0,30}\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b|: unbound variable|: parameter (?:null or )?not set`)},
 	{"config-invalid", regexp.MustCompile(`(?i)syntax error|SyntaxError|configuration file .* test failed|\[emerg\] .* in /|unknown (?:configuration )?(?:directive|variable|option|keyword)|unrecognized configuration parameter|unexpected (?:token|end of file|character)|bad configuration|invalid (?:configuration|command|value for parameter) |error(?:\(s\))? found in configuration|fatal (?:config|error, can't open config)|(?:bad|invalid) directive|invalid syntax (?:at|on|in) |could not parse |parse ?error|config(?:uration)? file (?:line|error)|invalid line \d+ in /|(?:unable|failed) to (?:configure|parse|load|read) .*config|both as a flag and in the configuration file|configuration file .* contains errors|\bline \d+ of configuration file |unsupported (?:option|directive)|unrecognized (?:option|argument)`)},
+	{"config-invalid", regexp.MustCompile(`\[emerg\] (?:\d+#\d+: )?|unable to configure |invalid character .+ (?:looking for|in (?:string|literal)|after)|cannot unmarshal |JSONDecodeError|yaml: (?:line|unmarshal)|YAMLError|toml: |bad JSON`)},
 	{"access-refused", regexp.MustCompile(`(?i)password authentication failed|no pg_hba\.conf entry|access denied for user|NOAUTH |WRONGPASS |authentication failed|invalid password`)},
 	{"name-unresolved", regexp.MustCompile(`(?i)name or service not known|temporary failure in name resolution|no address associated with hostname|no such host|could not resolve host|getaddrinfo|EAI_AGAIN|ENOTFOUND|UnknownHostException|host not found in upstream`)},
 	{"limit-reached", regexp.MustCompile(`(?i)too many open files|cannot (?:raise|increase) (?:the )?(?:FD|file|open files) limit|EMFILE|cannot allocate memory|ENOMEM|std::bad_alloc|OutOfMemoryError|MemoryError|out of memory|max virtual memory areas|can't start new thread|unable to create (?:native )?thread|pthread_create|resource temporarily unavailable|fork: retry|argument list too long|E2BIG|too many links|EMLINK|file name too long|ENAMETOOLONG|too many levels of symbolic links|ELOOP|file too large|EFBIG|file size limit exceeded|no locks available|ENOLCK`)},
 	{"host-key-unknown", regexp.MustCompile(`(?i)host key verification failed|authenticity of host .* can't be established|no \S+ host key is known for`)},
 	{"key-refused", regexp.MustCompile(`(?i)permission denied \((?:publickey|password|keyboard|gssapi)|load key "[^"]+": |no such identity: |too many authentication failures`)},
-	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|EPERM\b|has (?:invalid|group or world) (?:permissions|access)|has wrong ownership|operation not permitted|AccessDeniedException: /|address family not supported`)},
+	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|EPERM\b|has (?:invalid|group or world) (?:permissions|access)|has wrong ownership|must be writable|not have the access rights|system error number 13\b|operation not permitted|AccessDeniedException: /|can't cd to /|address family not supported`)},
 	{"file-missing", regexp.MustCompile(`(?i)no such file or directory|ENOENT|FileNotFound|file not found|cannot find file|(?:^|[\s"'])/\S+ does not exist|\b(?:file|directory) [^:]{1,80} does not exist|command not found|^\S+: (?:line )?\d+: .*: not found`)},
 	{"dependency-refused", regexp.MustCompile(`(?i)connection refused|ECONNREFUSED|could not connect to|can't connect to|connection timed out|ETIMEDOUT|no route to host|network is unreachable|EHOSTUNREACH|ENETUNREACH`)},
 }
@@ -96,7 +97,7 @@ func (u *unitFacts) explain(log string) {
 	}
 	lines := strings.Split(strings.TrimSpace(log), "\n")
 	for _, some := range [][]sign{signs[:ofManager], signs[ofManager:]} {
-		for _, line := range slices.Backward(lines) {
+		for at, line := range slices.Backward(lines) {
 			if harmless.MatchString(line) {
 				continue
 			}
@@ -104,14 +105,28 @@ func (u *unitFacts) explain(log string) {
 			if i < 0 {
 				continue
 			}
+			if u.Sign != "" && (some[i].reason != u.Reason || inSummary.MatchString(line)) {
+				return // before the words that sum it up stands nothing better
+			}
 			u.Reason, u.Sign = some[i].reason, redactLine(strings.TrimSpace(line))
+			if at > 0 && strings.HasPrefix(lines[at-1], ">>> '") { // redis quotes the line of its configuration above the error
+				u.Sign = redactLine(strings.TrimPrefix(lines[at-1], ">>> ") + ": " + line)
+			}
 			if u.Reason == "port-taken" {
 				u.Port = portIn(line)
 			}
+			if !inSummary.MatchString(line) {
+				return
+			}
+		}
+		if u.Sign != "" {
 			return
 		}
 	}
 }
+
+// inSummary are last words that only say that there were others.
+var inSummary = regexp.MustCompile(`(?i)configuration file \S+ test failed|error(?:\(s\)|s)? found in configuration|contains errors$|fatal errors found`)
 
 // mayBe tells whether a reason agrees with what the exit status says.
 func (u *unitFacts) mayBe(reason string) bool {

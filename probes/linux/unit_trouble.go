@@ -16,7 +16,8 @@ import (
 )
 
 // troubleProperties are asked of units in trouble only. InvocationID came with systemd 232.
-const troubleProperties = "InvocationID,ExecStart,ExecStartPre,FragmentPath,DropInPaths,TimeoutStartUSec,WatchdogUSec,RuntimeMaxUSec,Type,LoadError"
+const troubleProperties = "InvocationID,ExecStart,ExecStartPre,FragmentPath,DropInPaths,TimeoutStartUSec,WatchdogUSec,RuntimeMaxUSec,Type,LoadError," +
+	"EnvironmentFiles,WorkingDirectory,RootDirectory,User,Group"
 
 // investigate finds out why a unit is in trouble.
 func (u *unitFacts) investigate(ctx context.Context, h host.Host) {
@@ -67,6 +68,7 @@ func (u *unitFacts) investigate(ctx context.Context, h host.Host) {
 		}
 	}
 	u.findSandbox(h, unitFilesOf(p))
+	u.nameObject(h, one)
 	if port, ok := u.Port.Get(); ok {
 		u.Holder = holderOf(ctx, h, port)
 	}

@@ -55,6 +55,7 @@ type unitFacts struct {
 	Reason      string                    `fact:"reason" doc:"Why it is in trouble, as its exit status, its result, its last run's log or its program's file says: port-taken, address-missing, program-missing, program-unusable, library-missing, user-missing, directory-missing, environment-missing, key-too-open, host-key-changed, host-key-unknown, key-refused, file-missing, permission-denied, read-only, config-invalid, data-damaged, disk-full, limit-reached, dependency-refused, name-unresolved, access-refused, namespace, pre-start, killed, oom-kill, watchdog, timeout, start-limit; empty where nothing says"`
 	Sign        string                    `fact:"sign" doc:"The log line that says so; empty where the exit status or the result does"`
 	Detail      string                    `fact:"detail" doc:"What was found out besides: what is wrong with its program's file, which of its commands failed, which time limit it met, where systemd cannot read its unit file; empty where there is nothing"`
+	Object      string                    `fact:"object" doc:"The file, directory, user or group that the reason is about, where that is known; else empty"`
 	Signal      string                    `fact:"signal" doc:"The signal that ended its main process last: KILL, SEGV; empty if it ended by itself"`
 	Killer      probes.Opt[string]        `fact:"killer" doc:"Of a unit that is killed: the file and line of a job, a unit or a running script of this host that kills it; absent if none was found"`
 	Sandbox     []string                  `fact:"sandbox" doc:"Settings of its unit in /etc or /run that forbid it what its log complains of, as SETTING (FILE:LINE)"`
@@ -62,6 +63,7 @@ type unitFacts struct {
 	Holder      probes.Opt[string]        `fact:"holder" doc:"Who listens on that port: command, pid and unit; absent if nobody does now"`
 	NeededBy    string                    `fact:"needed_by" doc:"Of one that does not run: who needs it, as a running or enabled unit that requires it, or a program that is refused where it should serve; empty if nobody is known"`
 	Starts      string                    `fact:"starts" doc:"Of a timer: the service that it starts, by its name; empty for others"`
+	Idle        bool                      `fact:"idle" doc:"Of a timer that was written on this host: it was never enabled and does not run"`
 	Unmet       bool                      `fact:"unmet" doc:"It is needed and was not started because a condition of its unit did not hold"`
 	Ailing      bool                      `fact:"ailing" doc:"It runs, and what is behind nginx there answers 500 or more lately: reason and sign are then what it says of that"`
 	Halted      string                    `fact:"halted" doc:"signal: all its processes are stopped by a signal or a debugger; freezer: its control group is frozen; else empty"`
@@ -129,6 +131,11 @@ func units(ctx context.Context, h host.Host) (unitsFacts, error) {
 		if after := ordered[u.Name]; u.NeededBy == "" && u.ByHand && after != "" {
 			u.NeededBy = after + ", which starts after it"
 		}
+		if strings.HasSuffix(u.Name, ".timer") {
+			u.asTimer(h)
+		} else {
+			u.lacksRequired(h)
+		}
 		if u.notable() {
 			f.List.All = append(f.List.All, u)
 		}
@@ -189,7 +196,80 @@ func listUnits(ctx context.Context, h host.Host) (f unitsFacts, names, idle []st
 	if f.Loaded == 0 {
 		return f, nil, nil, errors.New("systemctl list-units: it lists nothing")
 	}
+	for _, name := range ownTimers(h, table) {
+		if !slices.Contains(names, name) && len(names) < maxUnits {
+			names = append(names, name)
+		}
+	}
 	return f, names, idle, nil
+}
+
+// ownTimers are timers that were written on this host and do not run; systemd has not loaded those that nobody wants.
+func ownTimers(h host.Files, table string) (names []string) {
+	entries, _ := h.ReadDir("/etc/systemd/system")
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name, ".timer") && e.Type.IsRegular() && !strings.Contains(table, e.Name+" loaded active") && len(names) < maxOwnTimers {
+			names = append(names, e.Name)
+		}
+	}
+	return names
+}
+
+const maxOwnTimers = 10
+
+var timerUnit = regexp.MustCompile(`(?m)^\s*Unit\s*=\s*(\S+)`)
+
+// asTimer looks at the file of a timer that was written on this host and does not run: whether what it starts is there, and whether it was never put to use.
+func (u *unitFacts) asTimer(h host.Files) {
+	text, err := h.ReadFile("/etc/systemd/system/" + u.Name)
+	if err != nil || u.Active != "inactive" || u.Load != "loaded" {
+		return
+	}
+	if m := timerUnit.FindSubmatch(text); m != nil {
+		u.Starts = string(m[1])
+	}
+	name, instance, _ := strings.Cut(u.Starts, "@")
+	if instance != "" {
+		name += "@" + instance[max(0, strings.LastIndexByte(instance, '.')):]
+	} else {
+		name = u.Starts
+	}
+	u.Idle = u.Enabled == "disabled" && strings.Contains(string(text), "[Install]")
+	if noUnitFile(h, name) && noUnitFile(h, u.Starts) {
+		u.Reason, u.Object = "file-missing", u.Starts
+	}
+}
+
+func noUnitFile(h host.Files, name string) bool {
+	return !slices.ContainsFunc([]string{"/etc", "/run", "/run/systemd/generator", "/usr/local/lib", "/usr/lib", "/lib"}, func(dir string) bool {
+		if !strings.HasSuffix(dir, "generator") {
+			dir += "/systemd/system"
+		}
+		return isThere(h, dir+"/"+name)
+	})
+}
+
+var requiredUnits = regexp.MustCompile(`(?m)^\s*(?:Requires|BindsTo|Requisite)\s*=\s*(.+)$`)
+
+// lacksRequired looks at an enabled service that was never started since the boot: systemd does not even try it if what it requires has no unit file. Devices and
+// mounts are made without one.
+func (u *unitFacts) lacksRequired(h host.Files) {
+	if _, changed := u.Since.Get(); changed || u.Active != "inactive" || u.Enabled != "enabled" || u.Load != "loaded" {
+		return
+	}
+	text, err := h.ReadFile("/etc/systemd/system/" + u.Name)
+	if err != nil {
+		return
+	}
+	for _, m := range requiredUnits.FindAllSubmatch(text, -1) {
+		for name := range strings.FieldsSeq(string(m[1])) {
+			if strings.HasSuffix(name, ".service") && !strings.ContainsAny(name, "@%") && noUnitFile(h, name) {
+				u.Reason, u.Object = "file-missing", name
+				u.Detail = "it requires " + name + ", of which there is no unit file, so that systemd does not start it"
+				return
+			}
+		}
+	}
 }
 
 // enabledUnits are the units that another one wants or requires by a link under /etc/systemd/system.
@@ -258,7 +338,7 @@ func (u *unitFacts) troubled() bool {
 }
 
 func (u *unitFacts) notable() bool {
-	return u.troubled() || u.Ailing || u.NeededBy != "" || u.Stopped || u.ByHand || u.Halted != "" || u.Outdated || u.ReloadBad && u.Running || u.Active == "activating" || u.Load != "loaded" && u.Load != "masked" || slices.Contains(vital, u.Name)
+	return u.troubled() || u.Idle || u.Object != "" || u.Ailing || u.NeededBy != "" || u.Stopped || u.ByHand || u.Halted != "" || u.Outdated || u.ReloadBad && u.Running || u.Active == "activating" || u.Load != "loaded" && u.Load != "masked" || slices.Contains(vital, u.Name)
 }
 
 // readLogs reads the last words of the units in trouble; those that are failed now come first. A log that cannot be read (no journal,

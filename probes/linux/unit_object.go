@@ -1,0 +1,84 @@
+package linux
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/hostmend/hostmend/internal/host"
+)
+
+// pathInText is an absolute path as logs name it: in quotes, or between spaces and the usual marks.
+var pathInText = regexp.MustCompile(`(?:^|[\s"'\x60\x{2018}=(:,])(/[^\s"'\x60\x{2019}:;,()\[\]]+)`)
+
+// nameObject finds what a reason is about. Of what systemd prepares it says only that it failed, so its settings are compared with what there is.
+func (u *unitFacts) nameObject(h host.Files, property func(string) string) {
+	switch u.Reason {
+	case "environment-missing":
+		for word := range strings.FieldsSeq(property("EnvironmentFiles")) { // "/etc/a (ignore_errors=no) /etc/b (ignore_errors=yes)"
+			if strings.HasPrefix(word, "/") && gone(h, word) {
+				u.Object, u.Detail = word, "EnvironmentFile="+word+" is not there"
+				return
+			}
+		}
+	case "directory-missing":
+		dir := strings.TrimLeft(property("WorkingDirectory"), "!-")
+		if !strings.HasPrefix(dir, "/") {
+			return
+		}
+		u.Object = dir
+		switch fi, err := h.Stat(property("RootDirectory") + dir); {
+		case err != nil:
+			u.Detail = "WorkingDirectory=" + dir + " is not there"
+		case !fi.Mode.IsDir():
+			u.Detail = "WorkingDirectory=" + dir + " is no directory"
+		default:
+			u.Detail = "WorkingDirectory=" + dir
+			if why := closedTo(h, dir, property("User"), property("Group"), mayEnter); why != "" {
+				u.Detail += ": " + why
+			}
+		}
+	case "user-missing":
+		for _, kind := range []struct{ setting, file string }{{"User", "/etc/passwd"}, {"Group", "/etc/group"}} {
+			name := property(kind.setting)
+			if rows, _, err := readColons(h, kind.file, 3); name != "" && err == nil && !slices.ContainsFunc(rows, func(row []string) bool { return row[0] == name || row[2] == name }) {
+				u.Object, u.Detail = name, fmt.Sprintf("%s=%s, and %s has none", kind.setting, name, kind.file)
+				return
+			}
+		}
+	case "permission-denied", "read-only", "data-damaged", "file-missing":
+		u.Object = objectIn(u.Sign)
+		if m := notFound.FindStringSubmatch(u.Sign); m != nil && u.Reason == "file-missing" {
+			u.Object = m[1]
+		}
+		if u.Reason == "permission-denied" && strings.Contains(u.Sign, "can't cd to ") && gone(h, u.Object) { // dash does not say why
+			u.Reason = "file-missing"
+		}
+		if u.Object != "" && u.Reason == "permission-denied" && u.Detail == "" {
+			u.Detail = closedTo(h, u.Object, property("User"), property("Group"), mayRead)
+			for _, name := range []string{u.Object, path.Dir(u.Object)} {
+				if a, err := h.Attributes(name); err == nil && (a.Immutable || a.AppendOnly) {
+					u.Detail = name + " is locked against changes (lsattr " + name + ": i or a), also for root"
+					break
+				}
+			}
+		}
+	}
+}
+
+// notFound is how shells name a command that they do not find.
+var notFound = regexp.MustCompile(`(?:^|[: ])([\w./+-]+): (?:command )?not found`)
+
+// objectIn is the last path in a complaint that is not that of the program itself, which stands in front.
+func objectIn(line string) string {
+	all := pathInText.FindAllStringSubmatchIndex(line, -1)
+	for _, at := range slices.Backward(all) {
+		name := strings.TrimRight(line[at[2]:at[3]], ".")
+		if at[2] > 0 && name != "/" && !strings.HasPrefix(name, "//") {
+			return path.Clean(name)
+		}
+	}
+	return ""
+}
