@@ -75,8 +75,8 @@ func (l *Lab) Boot(ctx context.Context, machine string) (Host, error) {
 	}
 }
 
-// TryAll tries faults, so many at once, and returns the trials in the same order. One virtual machine at a time is enough: it alone
-// keeps more than one processor busy.
+// TryAll tries faults, so many at once, and returns the trials in the same order; one that was interrupted or never begun has no outcome.
+// One virtual machine at a time is enough: it alone keeps more than one processor busy.
 func (l *Lab) TryAll(ctx context.Context, faults []Fault, parallel int, done func()) []Trial {
 	trials := make([]Trial, len(faults))
 	slots, vms := make(chan struct{}, max(1, parallel)), make(chan struct{}, 1)
@@ -89,8 +89,11 @@ func (l *Lab) TryAll(ctx context.Context, faults []Fault, parallel int, done fun
 			}
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			if ctx.Err() == nil {
-				trials[i] = l.Try(ctx, f)
+			if ctx.Err() != nil {
+				return
+			}
+			if t := l.Try(ctx, f); ctx.Err() == nil {
+				trials[i] = t
 				done()
 			}
 		})

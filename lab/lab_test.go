@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -241,8 +242,19 @@ broken: "true"
 clear: "true"
 `
 
-// TestInterrupted ends a lab in the middle of its work and looks for what it left: on a polite signal nothing; on SIGKILL
-// nothing that lives, and what lies about is gone after the next lab's sweep.
+// ends is a fault that has come and gone when the lab is interrupted.
+const ends = `id: ends
+title: Nothing happens
+source: https://example.org/
+says: This one is the lab's own.
+expect: sshd-not-running
+inject: "true"
+broken: "true"
+clear: "true"
+`
+
+// TestInterrupted ends a lab in the middle of its work and looks for what it left: on a polite signal nothing, and what was tried
+// by then is told; on SIGKILL nothing that lives, and what lies about is gone after the next lab's sweep.
 func TestInterrupted(t *testing.T) {
 	openLab(t)
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
@@ -252,12 +264,24 @@ func TestInterrupted(t *testing.T) {
 			if err := os.Mkdir(filepath.Join(dir, "faults"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(dir, "faults/hangs.yaml"), []byte(strings.ReplaceAll(hangs, "FILE", file)), 0o600); err != nil {
+			for name, text := range map[string]string{"hangs": strings.ReplaceAll(hangs, "FILE", file), "ends": ends} {
+				if err := os.WriteFile(filepath.Join(dir, "faults", name+".yaml"), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			table, err := os.Create(filepath.Join(dir, "table"))
+			if err != nil {
 				t.Fatal(err)
 			}
+			defer table.Close()
+			progress, err := os.Create(filepath.Join(dir, "progress"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer progress.Close()
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-dir", dir, "-oracle-only")
 			cmd.Env = append(os.Environ(), mainEnv+"=1")
-			cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+			cmd.Stdout, cmd.Stderr = table, progress
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -269,6 +293,9 @@ func TestInterrupted(t *testing.T) {
 				case err := <-ended:
 					return permanent{fmt.Errorf("the lab ended by itself: %w", err)}
 				default:
+				}
+				if dots, err := os.ReadFile(progress.Name()); err != nil || !strings.Contains(string(dots), ".") {
+					return errors.Join(errors.New("nothing was tried yet"), err)
 				}
 				text, err := os.ReadFile(file)
 				marks = strings.Fields(string(text))
@@ -284,7 +311,10 @@ func TestInterrupted(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Log(<-ended)
-			err := until(t.Context(), 10*time.Second, func() error {
+			if text, err := os.ReadFile(table.Name()); err != nil || signal != syscall.SIGKILL && !strings.Contains(string(text), "\nends ") {
+				t.Errorf("what was tried before the signal is lost: %q, %v", text, err)
+			}
+			err = until(t.Context(), 10*time.Second, func() error {
 				if signal == syscall.SIGKILL {
 					if err := sweep(t.Context(), DefaultCache()); err != nil {
 						return err

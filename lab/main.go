@@ -112,9 +112,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	chosen := slices.DeleteFunc(all, func(f Fault) bool { return !pattern.MatchString(f.ID) })
 	trials := lab.TryAll(ctx, chosen, *parallel, func() { fmt.Fprint(os.Stderr, ".") })
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
+	trials = slices.DeleteFunc(trials, func(t Trial) bool { return t.Outcome == "" })
 	fmt.Fprintln(os.Stderr)
 	right := table(out, trials)
 	if *answers != "" {
@@ -126,7 +124,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if all, err = LoadFaults(*dir, kinds...); err != nil {
 			return err
 		}
-		return measured(ctx, trials).write(*score, all)
+		return errors.Join(measured(context.WithoutCancel(ctx), trials).write(*score, all), ctx.Err())
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("after %d of %d: %w", len(trials), len(chosen), err)
 	}
 	if !right {
 		return errors.New("not every fault was named rightly")
