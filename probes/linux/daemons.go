@@ -61,7 +61,7 @@ type daemonFacts struct {
 	Master     probes.Opt[string]        `fact:"master" doc:"Redis: of a replica, the address of its master"`
 	LinkDown   probes.Opt[bool]          `fact:"link_down" doc:"Redis: of a replica, its master does not answer and no copying is under way"`
 	FewCopies  probes.Opt[bool]          `fact:"too_few_replicas" doc:"Redis: min-replicas-to-write is set and no replica is well, so that it refuses writes"`
-	Waiting    int                       `fact:"waiting" unit:"count" doc:"PostgreSQL: sessions that have waited for a lock for a second at least, by the titles of its processes (update_process_title)"`
+	Waiting    int                       `fact:"waiting" unit:"count" doc:"PostgreSQL: sessions that have waited for a lock for a second at least, by the titles of its processes (update_process_title); MySQL, MariaDB: connections that neither idled nor got on for a second, where it has a thread for each; 0 if fewer than three"`
 	IdleInTx   []string                  `fact:"idle_in_transaction" doc:"PostgreSQL: where sessions wait, those that have been idle within an open transaction for a second at least: pid, user, database, client; five at most"`
 	Down       []string                  `fact:"down" doc:"HAProxy: backends without a server that is up, and what was said of their servers"`
 	Partly     []string                  `fact:"servers_down" doc:"HAProxy: servers that are down in backends that have others"`
@@ -292,8 +292,11 @@ func (d *daemonFacts) ask(ctx context.Context, h host.Host, q asking) {
 			d.lookAtKeys(ctx, h, q.Question, reply.Text)
 		}
 	}
-	if d.Kind == "postgresql" {
+	switch {
+	case d.Kind == "postgresql":
 		d.lookAtSessions(ctx, h)
+	case d.Kind == "mysql" && d.Answer == "ok":
+		d.lookAtThreads(ctx, h)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 
 // nginxComplaint is one kind of request that nginx itself could not answer.
 type nginxComplaint struct {
-	Kind   string        `fact:"kind,key" doc:"permission: a file or directory is closed to the worker; temporary-files: it cannot write what it buffers; root-missing: the root directory is not there; dangling-link: a symbolic link below it leads to what is not there; index-missing; denied-by-rule; body-too-large; rate-limited; header-too-large: of the upstream's answer; no-such-script: FastCGI; redirect-cycle; name-unresolved; upstream-tls; not-http: what is behind it does not speak HTTP; disk-full"`
+	Kind   string        `fact:"kind,key" doc:"permission: a file or directory is closed to the worker; temporary-files: it cannot write what it buffers; root-missing: the root directory is not there; symlink-loop: links that lead to themselves; workers-die: a signal ends its workers; dangling-link: a symbolic link below it leads to what is not there; index-missing; denied-by-rule; body-too-large; rate-limited; header-too-large: of the upstream's answer; no-such-script: FastCGI; redirect-cycle; name-unresolved; upstream-tls; not-http: what is behind it does not speak HTTP; disk-full"`
 	Count  int           `fact:"count" unit:"count" doc:"How often in the last ten minutes; 0 where it was seen otherwise"`
 	Last   time.Duration `fact:"last" doc:"How long ago the last was"`
 	Path   string        `fact:"path" doc:"The file or directory that it names, or the path that was requested"`
@@ -29,6 +29,8 @@ type nginxComplaint struct {
 var complaints = []sign{
 	{"disk-full", regexp.MustCompile(`\(28: No space left on device\)`)},
 	{"temporary-files", regexp.MustCompile(`(?:mkdir|open|pwrite|rename|stat)\(\) "[^"]*/(?:body|proxy|fastcgi|uwsgi|scgi|client_body|(?:client_body|client|proxy|fastcgi|uwsgi|scgi)_temp|client-body|temp|tmp)/[\d/]*\d?[^"]*" failed`)},
+	{"symlink-loop", regexp.MustCompile(`\(40: Too many levels of symbolic links\)`)},
+	{"workers-die", regexp.MustCompile(`worker process \d+ exited on signal \d+`)},
 	{"permission", regexp.MustCompile(`\(13: Permission denied\)`)},
 	{"index-missing", regexp.MustCompile(`directory index of "[^"]*" is forbidden`)},
 	{"denied-by-rule", regexp.MustCompile(`access forbidden by rule`)},

@@ -100,3 +100,28 @@ func TestRedisKeys(t *testing.T) {
 		})
 	}
 }
+
+func TestMySQLSessions(t *testing.T) {
+	server := func(threads int, wchan, more string) string {
+		var b strings.Builder
+		b.WriteString(daemonHost("mariadbd", "3306", `{"text":"J\u0000\u0000\u0000\n10.11","took":1}`) + "-- /proc/net/unix --\nNum RefCount Protocol Flags Type St Inode Path\n00: 00000002 00000000 00010000 0001 01 9 /run/mysqld/mysqld.sock\n")
+		for range 5 {
+			b.WriteString("00: 00000003 00000000 00000000 0001 03 8 /run/mysqld/mysqld.sock\n")
+		}
+		b.WriteString(section(40, "", stat(40, "mariadbd", "S", 1, 0, 5, 0, threads, 1, 1, 0)) + "-- /proc/40/task/40/wchan --\npoll_schedule_timeout\n" + more)
+		for i := range 5 {
+			fmt.Fprintf(&b, "-- /proc/40/task/%d/wchan --\n%s\n", 50+i, wchan)
+		}
+		return b.String()
+	}
+	for _, c := range []struct{ name, capture, want string }{
+		{"five wait", server(20, "futex_do_wait", ""), "5"},
+		{"five idle", server(20, "poll_schedule_timeout.constprop.0", ""), "0"},
+		{"a pool of threads", server(4, "futex_do_wait", ""), "0"},
+		{"it computes", server(20, "futex_do_wait", section(40, "@1s", stat(40, "mariadbd", "S", 1, 0, 95, 0, 20, 1, 1, 0))), "0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			wantFacts(t, Daemons, observe(t, Daemons, c.capture), map[string]string{"list[mysql 127.0.0.1:3306].waiting": c.want})
+		})
+	}
+}
