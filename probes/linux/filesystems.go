@@ -107,7 +107,7 @@ func readFilesystems(h host.Files) ([]mount, error) {
 var (
 	networkTypes = []string{"nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "fuse.glusterfs", "fuse.ceph", "lustre", "afs", "9p", "beegfs", "gpfs"}
 	imageTypes   = []string{"squashfs", "iso9660", "udf", "erofs", "cramfs", "romfs", "fuse.snapfuse", "fuse.squashfuse"}
-	memoryTypes  = []string{"tmpfs", "virtiofs", "zfs", "ubifs", "jffs2", "bcachefs"} // no block device, yet files
+	memoryTypes  = []string{"tmpfs", "ramfs", "virtiofs", "zfs", "ubifs", "jffs2", "bcachefs"} // no block device, yet files
 )
 
 func holdsFiles(m *mount) bool {
@@ -116,7 +116,7 @@ func holdsFiles(m *mount) bool {
 		return m.point == "/"
 	case m.fstype == "fuse.lxcfs", m.fstype == "fuse.gvfsd-fuse", m.fstype == "fuse.portal":
 		return false // the kernel's tables in another's words, or a view of what is mounted elsewhere
-	case m.fstype == "tmpfs" && (strings.HasPrefix(m.point, "/sys/") || m.point == "/sys" || strings.HasPrefix(m.point, "/proc/") || strings.HasPrefix(m.point, "/run/credentials/")):
+	case (m.fstype == "tmpfs" || m.fstype == "ramfs") && (strings.HasPrefix(m.point, "/sys/") || m.point == "/sys" || strings.HasPrefix(m.point, "/proc/") || strings.HasPrefix(m.point, "/run/credentials/")):
 		return false // lids that containers and systemd put over something
 	case isFUSE(m):
 		return true

@@ -79,7 +79,7 @@ func TestFilesystems(t *testing.T) {
 		{
 			name:    "a file system without a size, and what is none",
 			capture: "-- /proc/self/mountinfo --\n1 0 0:8 / /r rw - fuse.x x rw\n2 0 0:9 / /ram rw - ramfs ramfs rw\n3 0 254:2 /etc/hosts /etc/hosts rw - ext4 /dev/vda2 rw\n-- /etc/hosts --\n-- $ stat -f -c %t %S %b %f %a %c %d /r --\n65735546 4096 0 0 0 0 0\n-- statfs /none --\n{}\n",
-			want:    map[string]string{"mounts[/r].used_pct": "null", "mounts[/r].size": "null", "mounts[/r].hung": "false", "mounts[/ram]": "none", "mounts[/etc/hosts]": "none"},
+			want:    map[string]string{"mounts[/r].used_pct": "null", "mounts[/r].size": "null", "mounts[/r].hung": "false", "mounts[/ram].fstype": `"ramfs"`, "mounts[/etc/hosts]": "none"},
 		},
 		{
 			name: "a FUSE file system is asked in a process of its own",

@@ -110,7 +110,7 @@ var nginxRoot = regexp.MustCompile(`(?m)(?:^|[;{}])\s*(?:root|alias)\s+"?(/[^;"$
 // missingRoots adds the root directories that are not there.
 func (s *nginxSearch) missingRoots(h host.Files, conf serverConfig) {
 	for i, m := range nginxRoot.FindAllStringSubmatch(conf.text, maxUpstreams) {
-		if s.complaints["root-missing"] == nil && !slices.ContainsFunc(nginxRoot.FindAllStringSubmatch(conf.text, i), func(o []string) bool { return o[1] == m[1] }) && !isThere(h, m[1]) {
+		if s.complaints["root-missing"] == nil && s.complaints["symlink-loop"] == nil && !slices.ContainsFunc(nginxRoot.FindAllStringSubmatch(conf.text, i), func(o []string) bool { return o[1] == m[1] }) && !isThere(h, m[1]) {
 			s.complaints["root-missing"] = &nginxComplaint{Kind: "root-missing", Path: m[1], Says: "its configuration names " + m[1] + ", which is not there"}
 		}
 	}
