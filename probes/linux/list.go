@@ -71,6 +71,7 @@ func Probes() []probes.Probe[host.Host] {
 		StartupFiles,
 		Sudo,
 		Sysctl,
+		SysctlExtremes,
 		SysctlList,
 		SysctlText,
 		SystemFiles,

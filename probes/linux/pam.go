@@ -34,7 +34,7 @@ type pamFacts struct {
 	Missing  probes.Cut[pamModule]     `fact:"missing" doc:"Modules that a stack names and that are not there; those after a minus sign, which may be missing, are left out"`
 	Denies   []pamDenial               `fact:"denies" doc:"Stacks that turn everybody away, whatever the other modules say"`
 	Permits  []pamPermit               `fact:"permits" doc:"Services whose stack lets in whoever knows no password"`
-	Refused  []pamRefusal              `fact:"refused" doc:"Rules of sshd's stack that turn accounts away, or everybody, also those who come with a key"`
+	Refused  []pamRefusal              `fact:"refused" doc:"Rules that turn accounts away, or everybody: of sshd's stack also those who come with a key"`
 	Broken   []pamProblem              `fact:"broken" doc:"Lines that are no rule"`
 	Access   []accessDenial            `fact:"access_denied" doc:"Accounts of people, and root, that access.conf keeps out of ssh from wherever, where sshd's stack has pam_access"`
 	Limits   probes.Cut[tightLimit]    `fact:"limits" doc:"Limits that leave no room for a login"`
@@ -120,11 +120,9 @@ func pam(ctx context.Context, h host.Host) (pamFacts, error) {
 		f.permits(service, r.rules)
 		if service == "sshd" {
 			ssh = r.rules
+			f.access(ctx, h, ssh)
 		}
-	}
-	if len(ssh) > 0 {
-		f.access(ctx, h, ssh)
-		f.refusals(ctx, h, ssh)
+		f.refusals(ctx, h, service, r.rules)
 	}
 	f.reachedLimits(ctx, h, f.tightLimits(h))
 	f.failures(h, ssh)

@@ -22,7 +22,8 @@ type pamPermit struct {
 }
 
 type pamRefusal struct {
-	Where    string   `fact:"where,key" doc:"File and line of the rule in sshd's stack"`
+	Where    string   `fact:"where,key" doc:"File and line of the rule"`
+	Service  string   `fact:"service" doc:"Whose stack it stands in: sshd, else the first of login, su, sudo, cron that reads it"`
 	Module   string   `fact:"module" doc:"pam_listfile, pam_succeed_if, pam_time or pam_exec"`
 	Why      string   `fact:"why" doc:"What it goes by: the list, the condition, the line of time.conf, the program that failed"`
 	Accounts []string `fact:"accounts" doc:"The accounts that it turns away and that have a key or a password; empty for everybody"`
@@ -175,15 +176,21 @@ func (f *pamFacts) permits(service string, rules []pamRule) {
 	}
 }
 
-// refusals asks the rules of sshd's stack that hold also for logins by key, and whose answer can be known.
-func (f *pamFacts) refusals(ctx context.Context, h host.Host, rules []pamRule) {
+// refusals asks the rules of a stack whose answer can be known: of sshd's those that hold also for logins by key, of another service's all that
+// come before anything that may suffice.
+func (f *pamFacts) refusals(ctx context.Context, h host.Host, service string, rules []pamRule) {
 	var accounts []pamAccount
+	enough := map[string]bool{}
 	for _, r := range rules {
-		if r.kind != "account" && r.kind != "session" || r.control != "required" && r.control != "requisite" {
+		if service != "sshd" && r.control != "required" && r.control != "requisite" {
+			enough[r.kind] = true
+		}
+		if r.kind != "account" && r.kind != "session" && (r.kind != "auth" || service == "sshd") || enough[r.kind] || r.control != "required" && r.control != "requisite" ||
+			slices.Contains(r.args, "use_uid") || slices.ContainsFunc(f.Refused, func(o pamRefusal) bool { return o.Where == r.where }) {
 			continue
 		}
 		name := strings.TrimSuffix(r.module, ".so")
-		if name == "pam_exec" {
+		if name == "pam_exec" && service == "sshd" {
 			f.execFailed(ctx, h, r)
 			continue
 		}
@@ -193,10 +200,10 @@ func (f *pamFacts) refusals(ctx context.Context, h host.Host, rules []pamRule) {
 		if accounts == nil {
 			accounts = pamAccounts(h)
 		}
-		refusal := pamRefusal{Where: r.where, Module: name}
+		refusal := pamRefusal{Where: r.where, Service: service, Module: name}
 		for i := range accounts {
 			a := &accounts[i]
-			if why := r.refuses(h, name, a); why != "" {
+			if why := r.refuses(h, service, name, a); why != "" {
 				refusal.Why, refusal.Root = why, refusal.Root || a.row[pwUID] == "0"
 				refusal.Accounts = append(refusal.Accounts, a.row[pwName])
 			}
@@ -235,14 +242,14 @@ func pamAccounts(h host.Files) []pamAccount {
 }
 
 // refuses says why the rule turns an account away; "" if it does not, or nobody can tell.
-func (r *pamRule) refuses(h host.Host, module string, a *pamAccount) string {
+func (r *pamRule) refuses(h host.Host, service, module string, a *pamAccount) string {
 	switch module {
 	case "pam_listfile":
 		return r.listfile(h, a)
 	case "pam_succeed_if":
 		return r.succeedIf(a)
 	}
-	return timeRefuses(h, a.row[pwName], h.Now())
+	return timeRefuses(h, service, a.row[pwName], h.Now())
 }
 
 // listfile is pam_listfile(8), for lists of users and groups.
@@ -325,7 +332,7 @@ func succeeds(field, op, value string, a *pamAccount) (holds, known bool) {
 }
 
 // timeRefuses reads time.conf(5): "services;terminals;users;times". The first line that is for the account and not for now turns it away.
-func timeRefuses(h host.Files, user string, now time.Time) string {
+func timeRefuses(h host.Files, service, user string, now time.Time) string {
 	const file = "/etc/security/time.conf"
 	b, err := h.ReadFile(file)
 	if err != nil {
@@ -336,7 +343,7 @@ func timeRefuses(h host.Files, user string, now time.Time) string {
 		n++
 		line, _, _ = strings.Cut(line, "#")
 		fields := strings.Split(strings.TrimSpace(line), ";")
-		if len(fields) != 4 || !listFits(fields[0], "sshd") || !listFits(fields[1], "ssh") || !listFits(fields[2], user) {
+		if len(fields) != 4 || !listFits(fields[0], service) || !listFits(fields[1], strings.TrimSuffix(service, "d")) || !listFits(fields[2], user) {
 			continue
 		}
 		if !timesFit(fields[3], now) {
@@ -410,7 +417,7 @@ func (f *pamFacts) execFailed(ctx context.Context, h host.Host, r pamRule) {
 			break
 		}
 	}
-	refusal := pamRefusal{Where: r.where, Module: "pam_exec", Root: true, Why: notRunnable(h, program)}
+	refusal := pamRefusal{Where: r.where, Service: "sshd", Module: "pam_exec", Root: true, Why: notRunnable(h, program)}
 	lines, _ := sshLog(ctx, h)
 	for _, line := range slices.Backward(lines) {
 		if refusal.Why != "" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +35,7 @@ type timeSyncFacts struct {
 	Running      int                       `fact:"running" unit:"count" doc:"How many of them run; with two they fight over the clock"`
 	Sources      probes.Opt[int]           `fact:"sources" unit:"count" doc:"Time sources that chronyd has; absent if it does not run"`
 	Reachable    probes.Opt[int]           `fact:"sources_reachable" unit:"count" doc:"Those that answered one of the last eight times"`
+	HeldOff      probes.Opt[string]        `fact:"held_off" doc:"If chronyd follows none: the line of its configuration that keeps it from them (noselect, offline, minsources, maxdistance), as FILE:LINE: TEXT; absent if there is none"`
 	Stratum      probes.Opt[int]           `fact:"stratum" unit:"count" doc:"Distance from a reference clock, as chronyd has it; 0 if it follows nothing"`
 	Offset       probes.Opt[time.Duration] `fact:"offset" doc:"How far chronyd thinks the clock is off now, without its sign"`
 	ClockSource  string                    `fact:"clocksource" doc:"The kernel's clock source: kvm-clock, tsc; empty where /sys does not say"`
@@ -172,6 +174,35 @@ func (f *timeSyncFacts) askChrony(ctx context.Context, h host.Host) {
 		}
 	}
 	f.Sources, f.Reachable = probes.Some(len(sources)), probes.Some(reachable)
+	if synchronised, known := f.Synchronised.Get(); known && !synchronised {
+		f.HeldOff = chronyHeldOff(h)
+	}
+}
+
+// holdsOff are chrony.conf(5)'s directives with which no source may ever be followed.
+var holdsOff = regexp.MustCompile(`(?i)^\s*(?:(?:server|pool|peer)\s.*\s(?:noselect|offline)\b|minsources\s+(?:[2-9]|\d\d)|maxdistance\s+0?\.0)`)
+
+func chronyHeldOff(h host.Files) probes.Opt[string] {
+	files := []string{"/etc/chrony/chrony.conf", "/etc/chrony.conf"}
+	for _, dir := range []string{"/etc/chrony/conf.d", "/etc/chrony/sources.d", "/etc/chrony.d"} {
+		entries, _ := h.ReadDir(dir)
+		for _, e := range entries[:min(len(entries), 20)] {
+			files = append(files, dir+"/"+e.Name)
+		}
+	}
+	for _, file := range files {
+		text, err := h.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		n := 0
+		for line := range strings.Lines(string(text)) {
+			if n++; holdsOff.MatchString(line) {
+				return probes.Some(fmt.Sprintf("%s:%d: %.120s", file, n, strings.TrimSpace(line)))
+			}
+		}
+	}
+	return probes.None[string]()
 }
 
 func chronyc(ctx context.Context, h host.Host, report string) ([][]string, error) {
