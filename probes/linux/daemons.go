@@ -117,7 +117,7 @@ func daemons(ctx context.Context, h host.Host) (daemonsFacts, error) {
 		asked.Go(func() { found[i].ask(ctx, h, questions[i]) })
 	}
 	asked.Wait()
-	hidden := daemonsWithoutTCP(ctx, h, found)
+	hidden := daemonsWithoutTCP(ctx, h)
 	if len(found)+len(hidden) == 0 {
 		return daemonsFacts{}, probes.NoData("none of the servers that it knows runs here")
 	}

@@ -36,7 +36,7 @@ type environmentFacts struct {
 type environmentProblem struct {
 	Where string `fact:"where,key" doc:"File and line"`
 	Name  string `fact:"name" doc:"The variable, or umask"`
-	Kind  string `fact:"kind" doc:"path: it lacks the directories of the system's programs; missing: it names a file that is not there; locale: the locale is not made; zone: there is no such time zone, and programs take UTC; umask: new files are closed to their own owner"`
+	Kind  string `fact:"kind" doc:"path: it lacks the directories of the system's programs; missing: it names a file that is not there; locale: the locale is not made; libraries: it brings libraries that take the place of the system's; zone: there is no such time zone, and programs take UTC; umask: new files are closed to their own owner"`
 	Value string `fact:"value" doc:"Its value"`
 }
 
@@ -126,6 +126,12 @@ func (f *environmentFacts) kind(h host.Files, name, value string) string {
 		}
 	case name == "TZ" && !zoneKnown(h, value):
 		return "zone"
+	case name == "LD_LIBRARY_PATH":
+		for dir := range strings.SplitSeq(value, ":") {
+			if shadows(h, dir) {
+				return "libraries"
+			}
+		}
 	case name == "LANG" || name == "LC_ALL":
 		if !localeThere(h, value) {
 			return "locale"
@@ -147,6 +153,18 @@ func zoneKnown(h host.Files, zone string) bool {
 	}
 	there, known := exists(h, zone).Get()
 	return there || !known
+}
+
+// vitalLibraries are those without whose own version hardly a program of the system runs.
+var vitalLibraries = regexp.MustCompile(`^(?:ld-linux.*|lib(?:c|m|dl|pthread|rt|z|pam|tinfo|selinux|crypto|ssl|crypt|stdc\+\+|gcc_s|readline|systemd|cap|audit|pcre2?-?8?))\.so(?:\.\d+)*$`)
+
+// shadows reports whether a directory outside of the system's own has such a library, which programs then load in place of theirs.
+func shadows(h host.Files, dir string) bool {
+	if !strings.HasPrefix(dir, "/") || strings.HasPrefix(dir, "/usr/lib") || strings.HasPrefix(dir, "/lib") {
+		return false
+	}
+	entries, err := h.ReadDir(dir)
+	return err == nil && slices.ContainsFunc(entries, func(e host.DirEntry) bool { return vitalLibraries.MatchString(e.Name) })
 }
 
 // localeThere looks where the C library does: a directory of its own or the archive, by the normalized name (en_US.utf8).

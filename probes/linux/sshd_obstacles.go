@@ -47,8 +47,26 @@ func (f *sshdFacts) obstacles(h host.Files, conf map[string][]string) {
 			f.obstacle(h, sshObstacle{Setting: "Subsystem", Value: v, Problem: problem, Kind: "transfer"})
 		}
 	}
+	if slices.Equal(conf["addressfamily"], []string{"inet6"}) && hasIPv4Route(h) {
+		f.obstacle(h, sshObstacle{Setting: "AddressFamily", Value: "inet6", Problem: "it listens on IPv6 alone: who comes by IPv4 is refused", Kind: "login"})
+	}
+	if v := conf["persourcemaxstartups"]; slices.Equal(v, []string{"0"}) {
+		f.obstacle(h, sshObstacle{Setting: "PerSourceMaxStartups", Value: "0", Problem: "each connection is one too many and dropped", Kind: "login"})
+	}
+	if v := conf["maxstartups"]; len(v) > 0 && (strings.HasPrefix(v[0], "0:") || strings.HasPrefix(v[0], "1:100:")) {
+		f.obstacle(h, sshObstacle{Setting: "MaxStartups", Value: v[0], Problem: "a single connection that has not logged in yet keeps all others out", Kind: "login"})
+	}
 	f.algorithms(h, conf)
 	f.accountObstacles(h, conf, sshAccount{})
+}
+
+// hasIPv4Route reports whether the host has a default route of IPv4, and so clients that come by it.
+func hasIPv4Route(h host.Files) bool {
+	b, err := h.ReadFile("/proc/net/route")
+	return err == nil && slices.ContainsFunc(strings.Split(string(b), "\n"), func(line string) bool {
+		f := strings.Fields(line)
+		return len(f) > 2 && f[1] == "00000000"
+	})
 }
 
 // sshAccount is an account as settings see it. The empty one stands for everybody.
