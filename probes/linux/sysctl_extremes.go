@@ -28,9 +28,9 @@ type sysctlExtremesFacts struct {
 
 type sysctlExtreme struct {
 	Name  string `fact:"name,key" doc:"As sysctl(8) writes it"`
-	Value int    `fact:"value" doc:"Its value now"`
-	Least int    `fact:"least" doc:"Below this, or above most, nobody needs it"`
-	Most  int    `fact:"most" doc:"The upper bound; the largest number where there is none"`
+	Value int    `fact:"value" unit:"count" doc:"Its value now"`
+	Least int    `fact:"least" unit:"count" doc:"Below this, or above most, nobody needs it"`
+	Most  int    `fact:"most" unit:"count" doc:"The upper bound; the largest number where there is none"`
 	Usual string `fact:"usual" doc:"The kernel's default"`
 	Hurts string `fact:"hurts" doc:"What suffers: connecting, connections, accepting, fragments, sending, receiving, unprivileged, writing, waiting, options"`
 	File  string `fact:"file" doc:"A file that sets it at boot, with the line; empty if none was found"`
