@@ -86,6 +86,10 @@ var signs = []sign{
 var harmless = regexp.MustCompile(`(?i)can't open PID file|using (?:the )?defaults?|ignor(?:ed|ing)|skipp(?:ed|ing)|continuing|\boptional|\bunlink|\bremov(?:e|ing)|` +
 	`permission denied (?:for (?:table|relation|schema|database|sequence|function|view|column|language)|, please)|\b(?:HTTP|status)\S*[ :=]+40[134]\b`)
 
+// refusedAddress is what nginx -t says before "configuration file … test failed" when there is nothing wrong with that file, for it tries
+// the addresses too.
+var refusedAddress = regexp.MustCompile(`\[emerg\] bind\(\) to \S+ failed`)
+
 // ofManager is how many of the signs are the linker's, the service manager's and ssh's own words, which are surer than a program's.
 const ofManager = 10
 
@@ -98,7 +102,7 @@ func (u *unitFacts) explain(log string) {
 	lines := strings.Split(strings.TrimSpace(log), "\n")
 	for _, some := range [][]sign{signs[:ofManager], signs[ofManager:]} {
 		for at, line := range slices.Backward(lines) {
-			if harmless.MatchString(line) {
+			if harmless.MatchString(line) || at > 0 && refusedAddress.MatchString(lines[at-1]) && strings.HasSuffix(line, " test failed") {
 				continue
 			}
 			i := slices.IndexFunc(some, func(s sign) bool { return u.mayBe(s.reason) && s.line.MatchString(line) })

@@ -20,6 +20,7 @@ func TestUnitReason(t *testing.T) {
 		name, capture, reason, sign, port string
 	}{
 		{"nginx finds its port taken", unit("nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)"), "port-taken", `"nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)"`, "80"},
+		{"nginx tests its configuration, and finds an address taken away", unit("nginx: [emerg] bind() to 172.16.0.77:80 failed (99: Cannot assign requested address)\nnginx: configuration file /etc/nginx/nginx.conf test failed"), "address-missing", `"nginx: [emerg] bind() to 172.16.0.77:80 failed (99: Cannot assign requested address)"`, "null"},
 		{"a port is named in words", unit("12:05:33 Port 8080 is already in use"), "port-taken", `"12:05:33 Port 8080 is already in use"`, "8080"},
 		{"no port is named", unit("cannot listen: Address already in use"), "port-taken", `"cannot listen: Address already in use"`, "null"},
 		{"the program is not there", unit("a.service: Failed to locate executable /opt/a: No such file or directory", "ExecMainStatus=203"), "program-missing", `"a.service: Failed to locate executable /opt/a: No such file or directory"`, "null"},
