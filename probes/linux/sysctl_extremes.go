@@ -17,7 +17,7 @@ var SysctlExtremes = probes.Define(probes.Probe[host.Host]{
 	Doc: `Kernel parameters beyond all use
 
 Reads some twenty parameters, most of them of TCP and IP, with which connections end early, packets are dropped or writers stall when they are far too small or far too large. The bounds are well
-outside of what tuning guides ask for: a value within them says nothing, one beyond is a slip of the pen or left from a test. What has a playbook of its own (buffers, backlogs,
+outside of what tuning guides ask for: a value within them says nothing, one beyond is a slip of the pen or left from a test. What has a playbook of its own (buffers, SYN backlog,
 port ranges, SACK, time to live) is not among them. Costs 0.2 ms. https://docs.kernel.org/networking/ip-sysctl.html, https://docs.kernel.org/admin-guide/sysctl/`,
 	Every: 10 * time.Minute,
 }, sysctlExtremes)
@@ -32,7 +32,7 @@ type sysctlExtreme struct {
 	Least int    `fact:"least" unit:"count" doc:"Below this, or above most, nobody needs it"`
 	Most  int    `fact:"most" unit:"count" doc:"The upper bound; the largest number where there is none"`
 	Usual string `fact:"usual" doc:"The kernel's default"`
-	Hurts string `fact:"hurts" doc:"What suffers: connecting, connections, accepting, fragments, sending, receiving, unprivileged, writing, waiting, options"`
+	Hurts string `fact:"hurts" doc:"What suffers: connecting, connections, accepting, fragments, sending, receiving, unprivileged, reading (asynchronous I/O), writing, waiting, options"`
 	File  string `fact:"file" doc:"A file that sets it at boot, with the line; empty if none was found"`
 }
 
@@ -41,6 +41,8 @@ type sysctlExtreme struct {
 var extremes = []sysctlExtreme{
 	{"net.ipv4.tcp_syn_retries", 0, 2, 127, "6", "connecting", ""},
 	{"net.ipv4.tcp_synack_retries", 0, 1, 255, "5", "accepting", ""},
+	{"net.ipv4.tcp_abort_on_overflow", 0, 0, 0, "0", "accepting", ""},
+	{"net.core.somaxconn", 0, 16, math.MaxInt, "4096, before Linux 5.4 128", "accepting", ""},
 	{"net.ipv4.tcp_retries2", 0, 3, math.MaxInt, "15", "connections", ""},
 	{"net.ipv4.tcp_keepalive_time", 0, 5, math.MaxInt, "7200", "connections", ""},
 	{"net.ipv4.tcp_max_orphans", 0, 64, math.MaxInt, "by memory", "connections", ""},
@@ -52,13 +54,15 @@ var extremes = []sysctlExtreme{
 	{"net.ipv4.ipfrag_high_thresh", 0, 65536, math.MaxInt, "4194304", "fragments", ""},
 	{"net.ipv4.ipfrag_time", 0, 1, math.MaxInt, "30", "fragments", ""},
 	{"net.ipv4.ip_unprivileged_port_start", 0, 0, 1024, "1024", "unprivileged", ""},
+	{"net.netfilter.nf_conntrack_tcp_timeout_established", 0, 60, math.MaxInt, "432000", "connections", ""},
 	{"net.core.netdev_max_backlog", 0, 32, math.MaxInt, "1000", "receiving", ""},
 	{"net.core.netdev_budget", 0, 16, math.MaxInt, "300", "receiving", ""},
 	{"net.core.rmem_default", 0, 4096, math.MaxInt, "212992", "receiving", ""},
 	{"net.core.wmem_default", 0, 4096, math.MaxInt, "212992", "sending", ""},
 	{"net.core.optmem_max", 0, 1024, math.MaxInt, "131072", "options", ""},
 	{"vm.dirty_bytes", 0, 1 << 20, math.MaxInt, "0", "writing", ""},
-	{"vm.dirty_ratio", 0, 1, 100, "20", "writing", ""},
+	{"fs.aio-max-nr", 0, 1024, math.MaxInt, "65536", "reading", ""},
+	{"vm.dirty_ratio", 0, 2, 100, "20", "writing", ""},
 	{"vm.vfs_cache_pressure", 0, 1, 10000, "100", "waiting", ""},
 }
 
