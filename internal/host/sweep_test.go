@@ -127,21 +127,30 @@ func sweepOfSilence(t *testing.T) {
 		return nil
 	})
 	s := newSweep(t, []netip.Addr{netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("10.1.0.3"), netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("127.0.0.1")})
-	began := time.Now()
-	echoes, err := s.Round(t.Context(), 300*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(began); took < 250*time.Millisecond || took > 2*time.Second {
-		t.Errorf("waited %s for the silent one, not 300 ms", took)
-	}
-	if !echoes[0].Answered || echoes[1].Answered || echoes[1].Errno != 0 || echoes[2].Errno != unix.ENETUNREACH || !echoes[3].Answered {
-		t.Errorf("%+v", echoes)
+	// A machine that is busy may be late in one round, not in twenty.
+	const tries, wait = 20, 300 * time.Millisecond
+	for try := 1; ; try++ {
+		began := time.Now()
+		echoes, err := s.Round(t.Context(), wait)
+		took := time.Since(began)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took < wait || echoes[1].Answered || echoes[2].Errno != unix.ENETUNREACH {
+			t.Fatalf("after %s: %+v", took, echoes)
+		}
+		// Nobody has the silent one's address: after three questions for it, 3 s, the kernel may say so.
+		if echoes[0].Answered && echoes[3].Answered && echoes[1].Errno == 0 && took < 2*wait {
+			break
+		}
+		if try == tries {
+			t.Fatalf("the last of %d rounds: after %s: %+v", tries, took, echoes)
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(100*time.Millisecond, cancel)
-	began = time.Now()
-	if _, err := s.Round(ctx, 10*time.Second); !errors.Is(err, context.Canceled) || time.Since(began) > 2*time.Second {
+	began := time.Now()
+	if _, err := s.Round(ctx, time.Hour); !errors.Is(err, context.Canceled) { // else the test is ended from outside
 		t.Errorf("cancelled: %v after %s", err, time.Since(began))
 	}
 }
