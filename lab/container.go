@@ -244,11 +244,13 @@ func (c *container) AtGateway(ctx context.Context, argv ...string) *exec.Cmd {
 	return cmd
 }
 
-// enterScript joins a host: its control groups first, which nsenter leaves out, then its namespaces. In the second version of
-// control groups only leaves take processes; supervisor is the one that nspawn made for itself.
+// enterScript joins a host: its niceness of 0, whatever the lab's own is (who yields to others is no runaway), its control groups, which
+// nsenter leaves out, then its namespaces. In the second version of control groups only leaves take processes; supervisor is the one
+// that nspawn made for itself.
 const enterScript = `
 group=$1 leader=$2
 shift 2
+renice 0 $$ >/dev/null
 for g in /sys/fs/cgroup/*/"$group" /sys/fs/cgroup/"$group"/supervisor; do
   [ ! -e "$g/cgroup.procs" ] || echo 0 >"$g/cgroup.procs"
 done
