@@ -380,7 +380,7 @@ func (p *playbook) compileSeverity(c *compiler, f *form) {
 		e.errorf(0, "the severity is one of %s, and this is %s", strings.Join(severityNames, ", "), words(o.typ))
 		return
 	}
-	p.severity = template{pieces: []piece{{op: o}}}
+	p.severity = template{pieces: []piece{{op: &o}}}
 	p.least = leastSeverity(e, e.tree)
 }
 
@@ -442,8 +442,8 @@ func (c *compiler) argument(action *Action, raw rawArg) argument {
 			e.errorf(0, "the argument %s of %s wants %s, and this is %s%s", raw.spec.Name, action.Name, kindWords(raw.spec.Kind), kindWords(a.op.typ.Kind), hint)
 		}
 		if a.op.ok() && raw.spec.Kind == probes.String && !a.op.is(probes.String) {
-			a.text = template{pieces: []piece{{op: a.op}}}
-			a.op = operand{}
+			op := a.op
+			a.text, a.op = template{pieces: []piece{{op: &op}}}, operand{}
 			return a
 		}
 		if a.op.lit != nil {
@@ -458,7 +458,7 @@ func (c *compiler) argument(action *Action, raw rawArg) argument {
 	case raw.spec.Kind == probes.String && !literalText:
 		a.text = c.template(raw.text)
 		for _, p := range a.text.pieces {
-			if p.op.is(probes.List) {
+			if p.op != nil && p.op.is(probes.List) {
 				raw.at.errorf("a list cannot stand within the argument %s", raw.spec.Name)
 			}
 		}

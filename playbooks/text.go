@@ -107,8 +107,8 @@ type template struct{ pieces []piece }
 
 type piece struct {
 	words   string
-	op      operand
-	element bool // it is about the element of for_each
+	op      *operand // nil: words; one for both languages
+	element bool     // it is about the element of for_each
 }
 
 // inText is an expression of a text, where the element of for_each can be seen or not.
@@ -144,7 +144,7 @@ func (c *compiler) template(t *rawText) template {
 			continue
 		}
 		if o.ok() {
-			c.texts[key] = piece{op: o, element: c.usesElement}
+			c.texts[key] = piece{op: &o, element: c.usesElement}
 			out.pieces = append(out.pieces, c.texts[key])
 		}
 	}
