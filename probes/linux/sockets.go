@@ -48,7 +48,7 @@ type socketsFacts struct {
 	MemoryMax   probes.Opt[int]     `fact:"memory_max" unit:"pages" doc:"Above it packets are dropped; third number of net.ipv4.tcp_mem"`
 	MemoryPct   probes.Opt[float64] `fact:"memory_pct" unit:"%" doc:"memory, as part of memory_max"`
 	UDPMemory   int                 `fact:"udp_memory" unit:"pages" doc:"Held in the buffers of UDP"`
-	UDPMax      probes.Opt[int]     `fact:"udp_memory_max" unit:"pages" doc:"Third number of net.ipv4.udp_mem"`
+	UDPMax      probes.Opt[int]     `fact:"udp_memory_max" unit:"pages" doc:"First number of net.ipv4.udp_mem: UDP heeds no pressure, and beyond this the kernel leaves a socket its smallest buffer only (__sk_mem_raise_allocated)"`
 	UDPPct      probes.Opt[float64] `fact:"udp_memory_pct" unit:"%" doc:"udp_memory, as part of udp_memory_max"`
 
 	Ports       probes.Opt[int]     `fact:"ephemeral_ports" unit:"ports" doc:"Ports that connections from here may use; net.ipv4.ip_local_port_range without those of net.ipv4.ip_local_reserved_ports"`
@@ -284,7 +284,7 @@ func (f *socketsFacts) limits(h host.Files) error {
 		{"tcp_max_orphans", 0, f.Orphans, &f.OrphansMax, &f.OrphansPct},
 		{"tcp_mem", 1, f.Memory, &f.MemoryPress, nil},
 		{"tcp_mem", 2, f.Memory, &f.MemoryMax, &f.MemoryPct},
-		{"udp_mem", 2, f.UDPMemory, &f.UDPMax, &f.UDPPct},
+		{"udp_mem", 0, f.UDPMemory, &f.UDPMax, &f.UDPPct},
 	} {
 		numbers, err := readInts(h, "/proc/sys/net/ipv4/"+l.name)
 		if errors.Is(err, fs.ErrNotExist) {

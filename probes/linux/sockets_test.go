@@ -64,7 +64,7 @@ func TestSockets(t *testing.T) {
 			"tcp": "55", "established": "41", "time_wait": "10", "time_wait_max": "8", "time_wait_pct": "125", "listen": "1", "close_wait": "1",
 			"syn_recv": "2", "ephemeral_ports": "100", "ephemeral_used": "30", "ephemeral_used_pct": "30",
 			"ephemeral_target": `"192.0.2.1 → 198.51.100.7:443"`, "orphans": "512", "orphans_max": "null", "orphans_pct": "null",
-			"memory": "168", "memory_pressure": "168", "memory_max": "336", "memory_pct": "50", "udp_memory_pct": "0.5",
+			"memory": "168", "memory_pressure": "168", "memory_max": "336", "memory_pct": "50", "udp_memory_pct": "5",
 		}},
 		{"a busy host whose connections have an owner", socketFiles + strings.Replace(heldSockets(), "OWNER", "socket:[7001]", 1), map[string]string{
 			"ephemeral_used": "60", "ephemeral_owner": `"crawler (pid 77, crawler.service)"`,
