@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -21,8 +22,8 @@ func Answered(list []playbooks.Playbook) map[string][]string {
 }
 
 // Coverage writes the page that says of every name that others give to a trouble which playbooks answer it, or why none does.
-// lived are the playbooks with a story from life.
-func Coverage(w io.Writer, covers *playbooks.Covers, list []playbooks.Playbook, lived []string) error {
+// lived are the playbooks with a story from life; unlived says of others why they can have none.
+func Coverage(w io.Writer, covers *playbooks.Covers, list []playbooks.Playbook, lived []string, unlived map[string]string) error {
 	by := Answered(list)
 	var b strings.Builder
 	b.WriteString("# Coverage\n\nWhat others call the troubles that a host may have, and the playbooks that find them here. Written by `make docs` from " +
@@ -46,23 +47,23 @@ func Coverage(w io.Writer, covers *playbooks.Covers, list []playbooks.Playbook, 
 	for _, s := range covers.Sources {
 		source(&b, s, by)
 	}
-	life(&b, list, lived)
+	life(&b, list, lived, unlived)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// life says which playbooks have met their trouble on a real host, and which are only proved by hand-made facts.
-func life(b *strings.Builder, list []playbooks.Playbook, lived []string) {
+// life says which playbooks have met their trouble on a real host, and why others have not and are only proved by hand-made facts.
+func life(b *strings.Builder, list []playbooks.Playbook, lived []string, unlived map[string]string) {
 	var not []string
 	for _, p := range list {
 		if !slices.Contains(lived, p.ID) {
-			not = append(not, fmt.Sprintf("[%s](playbooks.md#%[1]s)", p.ID))
+			not = append(not, fmt.Sprintf("- [%s](playbooks.md#%[1]s): %s\n", p.ID, cmp.Or(unlived[p.ID], "none yet")))
 		}
 	}
 	fmt.Fprintf(b, "\n## Stories from life\n\nEvery playbook has a hand-made story with near misses. %d of %d have one that was captured on a real host too "+
 		"(`playbooks/library/life`).\n", len(list)-len(not), len(list))
 	if len(not) > 0 {
-		fmt.Fprintf(b, "\nWithout one: %s.\n", strings.Join(not, ", "))
+		fmt.Fprintf(b, "\nWithout one, and why:\n\n%s", strings.Join(not, ""))
 	}
 }
 

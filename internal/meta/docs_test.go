@@ -36,7 +36,7 @@ func TestDocs(t *testing.T) {
 	}
 	library, covers := loadLibrary(t), loadCovers(t)
 	var coverage bytes.Buffer
-	if err := report.Coverage(&coverage, covers, library.Playbooks(), lived(t)); err != nil {
+	if err := report.Coverage(&coverage, covers, library.Playbooks(), lived(t), unlived(t)); err != nil {
 		t.Fatal(err)
 	}
 	var profiles bytes.Buffer

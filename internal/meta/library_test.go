@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/hostmend/hostmend/playbooks"
 	"github.com/hostmend/hostmend/playbooks/library"
 	"github.com/hostmend/hostmend/probes"
@@ -63,6 +65,38 @@ func lived(t *testing.T) []string {
 		ids = append(ids, strings.TrimSuffix(filepath.Base(f), ".txtar"))
 	}
 	return ids
+}
+
+// unlived says of the playbooks that have none why no host to be had here shows their trouble.
+func unlived(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "playbooks/library/life/none.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var why map[string]string
+	if err := yaml.Unmarshal(text, &why); err != nil {
+		t.Fatal("life/none.yaml: ", err)
+	}
+	return why
+}
+
+// Every playbook has a story from life or a reason why it has none, never both.
+func TestLifeOrReason(t *testing.T) {
+	stories, reasons := lived(t), unlived(t)
+	for _, p := range loadLibrary(t).Playbooks() {
+		story, reason := slices.Contains(stories, p.ID), reasons[p.ID] != ""
+		switch {
+		case story && reason:
+			t.Errorf("%s has a story from life: take its reason out of life/none.yaml", p.ID)
+		case !story && !reason:
+			t.Errorf("%s has no story from life: make one of a lab host (lab/README.md), or say in life/none.yaml why none can show it", p.ID)
+		}
+		delete(reasons, p.ID)
+	}
+	for id := range reasons {
+		t.Errorf("life/none.yaml: %s is no playbook", id)
+	}
 }
 
 // What happened on real hosts comes out as it did. (TestLibrary asks for the stories by hand.)
