@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -139,13 +140,48 @@ func heed(ctx context.Context, conn net.Conn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 }
 
-// SNTP asks one time server, given as a name or an address, with a port or without.
+// sntpAgain is when a time server that has not answered is asked once more: one datagram is easily lost.
+const sntpAgain = time.Second
+
+// SNTP asks one time server, given as a name or an address, with a port or without. The first answer counts, to whichever question.
 func (l *Local) SNTP(ctx context.Context, server string) (SNTPAnswer, error) {
 	ctx, cancel, err := l.asking(ctx)
 	if err != nil {
 		return SNTPAnswer{}, fmt.Errorf("asking %s the time: %w", server, err)
 	}
 	defer cancel()
+	type reply struct {
+		answer SNTPAnswer
+		err    error
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	replies := make(chan reply, 2)
+	ask := func() {
+		a, err := askTime(ctx, server)
+		replies <- reply{a, err}
+	}
+	all.Go(ask)
+	again := time.NewTimer(sntpAgain)
+	defer again.Stop()
+	for open := 1; ; {
+		select {
+		case r := <-replies:
+			if open--; r.err == nil {
+				return r.answer, nil
+			} else if open == 0 {
+				return SNTPAnswer{}, fmt.Errorf("asking %s the time: %w", server, cause(ctx, r.err))
+			}
+		case <-again.C:
+			open++
+			all.Go(ask)
+		}
+	}
+}
+
+func askTime(ctx context.Context, server string) (SNTPAnswer, error) {
 	deadline, _ := ctx.Deadline()
 	stop := func() bool { return true }
 	defer func() { stop() }()
@@ -160,7 +196,7 @@ func (l *Local) SNTP(ctx context.Context, server string) (SNTPAnswer, error) {
 		},
 	})
 	if err != nil {
-		return SNTPAnswer{}, fmt.Errorf("asking %s the time: %w", server, cause(ctx, err))
+		return SNTPAnswer{}, err
 	}
 	return SNTPAnswer{Offset: resp.ClockOffset, RTT: resp.RTT, Stratum: int(resp.Stratum)}, nil
 }

@@ -203,8 +203,8 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// timeServer is an SNTP server whose clock is ahead.
-func timeServer(t *testing.T, ahead time.Duration, stratum byte) string {
+// timeServer is an SNTP server whose clock is ahead. The first questions are lost.
+func timeServer(t *testing.T, ahead time.Duration, stratum byte, lost int) string {
 	t.Helper()
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -226,6 +226,10 @@ func timeServer(t *testing.T, ahead time.Duration, stratum byte) string {
 			if n < 48 {
 				continue
 			}
+			if lost > 0 {
+				lost--
+				continue
+			}
 			a := make([]byte, 48)
 			a[0], a[1] = 4<<3|4, stratum // version 4, server
 			copy(a[24:32], q[40:48])
@@ -244,8 +248,9 @@ func TestSNTP(t *testing.T) {
 	for _, tt := range []struct {
 		ahead   time.Duration
 		stratum byte
-	}{{0, 2}, {90 * time.Second, 3}, {-36 * time.Hour, 16}} {
-		got, err := (&Local{}).SNTP(t.Context(), timeServer(t, tt.ahead, tt.stratum))
+		lost    int
+	}{{0, 2, 0}, {90 * time.Second, 3, 0}, {-36 * time.Hour, 16, 0}, {time.Hour, 2, 1}} {
+		got, err := (&Local{}).SNTP(t.Context(), timeServer(t, tt.ahead, tt.stratum, tt.lost))
 		if err != nil || got.Stratum != int(tt.stratum) || (got.Offset-tt.ahead).Abs() > 100*time.Millisecond || got.RTT < 0 || got.RTT > time.Second {
 			t.Errorf("ahead %s, stratum %d: %+v, %v", tt.ahead, tt.stratum, got, err)
 		}

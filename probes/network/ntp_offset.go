@@ -21,7 +21,7 @@ var NTPOffset = probes.Define(probes.Probe[host.Host]{
 	Doc: `Offset from the time servers
 
 Asks up to three of the servers that chrony, systemd-timesyncd or ntpd is configured with (on an Alibaba Cloud instance without any,
-ntp.cloud.aliyuncs.com) once by SNTP, and takes the median. It does not ask servers that nobody configured. The error is at most half the
+ntp.cloud.aliyuncs.com) by SNTP, once more after a second of silence, and takes the median. It does not ask servers that nobody configured. The error is at most half the
 round trip. A dead resolver makes servers unreachable that are given by name. Costs 0.5 ms of CPU and at most 2 s of waiting.`,
 	Needs:   probes.Network,
 	Every:   5 * time.Minute,
