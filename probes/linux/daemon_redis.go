@@ -15,24 +15,30 @@ import (
 const redisLooksApart = 600 * time.Millisecond
 
 // lookAtKeys tells how a Redis that has removed keys does so now. Its counters begin with its start, so that it is asked twice; and a third
-// question, which commands it was given, only where it has no key left though it is used, or lost some in between.
-func (d *daemonFacts) lookAtKeys(ctx context.Context, h host.Host, q host.Question, text string) {
-	first := redisInfo(text)
+// question, which commands it was given, only where it has no key left though it is used, or lost some in between. So is one that may lack time or hits.
+func (d *daemonFacts) lookAtKeys(ctx context.Context, h host.Host, q host.Question, info string) {
+	first := redisInfo(info)
 	keys := redisKeys(first)
 	used, _ := strconv.Atoi(first["total_commands_processed"])
 	d.Keys = probes.Some(keys)
-	if keys > 0 && first["evicted_keys"] == "0" && first["expired_keys"] == "0" || keys == 0 && used < 100 || first["role"] == "" {
+	lost := first["evicted_keys"] != "0" || first["expired_keys"] != "0"
+	if !lost && keys > 0 && !worthAsking(first, keys) || keys == 0 && used < 100 || first["role"] == "" {
 		return
 	}
 	if h.Sleep(ctx, redisLooksApart) != nil {
 		return
 	}
-	q.Say = "INFO\r\nINFO commandstats\r\nQUIT\r\n"
+	q.Say = "INFO\r\nINFO commandstats\r\nSLOWLOG GET 32\r\nQUIT\r\n"
 	reply, err := h.Exchange(ctx, q)
 	if err != nil {
 		return
 	}
-	second := redisInfo(reply.Text)
+	text, slow := reply.Text, ""
+	if i := strings.Index(text, "\r\n*"); i >= 0 { // an array: the slow log, whose texts may look like anything
+		text, slow = text[:i], text[i+2:]
+	}
+	d.addSlow(slow, h.Now())
+	second := redisInfo(text)
 	rate := func(key string) probes.Opt[float64] {
 		a, errA := strconv.Atoi(first[key])
 		b, errB := strconv.Atoi(second[key])
@@ -40,6 +46,11 @@ func (d *daemonFacts) lookAtKeys(ctx context.Context, h host.Host, q host.Questi
 			return probes.None[float64]()
 		}
 		return probes.Some(float64(b-a) / redisLooksApart.Seconds())
+	}
+	d.Hits, d.Misses = rate("keyspace_hits"), rate("keyspace_misses")
+	if !lost && keys > 0 {
+		d.Keys = probes.Some(redisKeys(second))
+		return
 	}
 	d.Evicts, d.Expires = rate("evicted_keys"), rate("expired_keys")
 	d.Keys = probes.Some(redisKeys(second))

@@ -52,27 +52,34 @@ type daemonFacts struct {
 	Says   string             `fact:"says" doc:"Its words, if it refuses"`
 	Took   time.Duration      `fact:"took" doc:"Until it had answered; 0 if it did not"`
 
-	Memory     probes.Opt[int]           `fact:"memory" unit:"bytes" doc:"Redis: memory that its data uses (used_memory)"`
-	MemoryMax  probes.Opt[int]           `fact:"memory_max" unit:"bytes" doc:"Redis: maxmemory; 0 is without a limit"`
-	Policy     probes.Opt[string]        `fact:"policy" doc:"Redis: maxmemory_policy"`
-	Clients    probes.Opt[int]           `fact:"clients" unit:"count" doc:"Redis: connected clients"`
-	ClientsMax probes.Opt[int]           `fact:"clients_max" unit:"count" doc:"Redis: maxclients; absent before Redis 6"`
-	Role       probes.Opt[string]        `fact:"role" doc:"Redis: master or slave"`
-	Master     probes.Opt[string]        `fact:"master" doc:"Redis: of a replica, the address of its master"`
-	LinkDown   probes.Opt[bool]          `fact:"link_down" doc:"Redis: of a replica, its master does not answer and no copying is under way"`
-	FewCopies  probes.Opt[bool]          `fact:"too_few_replicas" doc:"Redis: min-replicas-to-write is set and no replica is well, so that it refuses writes"`
-	Waiting    int                       `fact:"waiting" unit:"count" doc:"PostgreSQL: sessions that have waited for a lock for a second at least, by the titles of its processes (update_process_title); MySQL, MariaDB: connections that neither idled nor got on for a second, where it has a thread for each; 0 if fewer than three"`
-	IdleInTx   []string                  `fact:"idle_in_transaction" doc:"PostgreSQL: where sessions wait, those that have been idle within an open transaction for a second at least: pid, user, database, client; five at most"`
-	Down       []string                  `fact:"down" doc:"HAProxy: backends without a server that is up, and what was said of their servers"`
-	Partly     []string                  `fact:"servers_down" doc:"HAProxy: servers that are down in backends that have others"`
-	Full       []string                  `fact:"full" doc:"HAProxy: frontends that have as many sessions as maxconn allows, and servers whose queue is not empty"`
-	Keys       probes.Opt[int]           `fact:"keys" unit:"count" doc:"Redis: keys that it holds"`
-	Evicts     probes.Opt[float64]       `fact:"evicted_per_s" unit:"1/s" doc:"Redis: keys that it gave up for want of memory, between two questions; absent where it has never lost a key"`
-	Expires    probes.Opt[float64]       `fact:"expired_per_s" unit:"1/s" doc:"Redis: keys whose time was up, between two questions, or since it started if that is more; absent where it has never lost a key"`
-	Flushes    int                       `fact:"flushes" unit:"count" doc:"Redis: how often it was emptied since it started (FLUSHALL, FLUSHDB); only asked where it has lost keys"`
-	FlushEvery probes.Opt[time.Duration] `fact:"flush_every" doc:"Redis: the mean time between these; absent if there was none"`
-	Removals   []string                  `fact:"removals" doc:"Redis: which commands removed keys since it started, and how often"`
-	SaveFailed probes.Opt[bool]          `fact:"save_failed" doc:"Redis: its last snapshot, or its last write to the append-only file, failed"`
+	Memory      probes.Opt[int]           `fact:"memory" unit:"bytes" doc:"Redis: memory that its data uses (used_memory)"`
+	MemoryMax   probes.Opt[int]           `fact:"memory_max" unit:"bytes" doc:"Redis: maxmemory; 0 is without a limit"`
+	Policy      probes.Opt[string]        `fact:"policy" doc:"Redis: maxmemory_policy"`
+	Clients     probes.Opt[int]           `fact:"clients" unit:"count" doc:"Redis: connected clients"`
+	ClientsMax  probes.Opt[int]           `fact:"clients_max" unit:"count" doc:"Redis: maxclients; absent before Redis 6"`
+	Role        probes.Opt[string]        `fact:"role" doc:"Redis: master or slave"`
+	Master      probes.Opt[string]        `fact:"master" doc:"Redis: of a replica, the address of its master"`
+	LinkDown    probes.Opt[bool]          `fact:"link_down" doc:"Redis: of a replica, its master does not answer and no copying is under way"`
+	FewCopies   probes.Opt[bool]          `fact:"too_few_replicas" doc:"Redis: min-replicas-to-write is set and no replica is well, so that it refuses writes"`
+	Waiting     int                       `fact:"waiting" unit:"count" doc:"PostgreSQL: sessions that have waited for a lock for a second at least, by the titles of its processes (update_process_title); MySQL, MariaDB: connections that neither idled nor got on for a second, where it has a thread for each; 0 if fewer than three"`
+	IdleInTx    []string                  `fact:"idle_in_transaction" doc:"PostgreSQL: where sessions wait, those that have been idle within an open transaction for a second at least: pid, user, database, client; five at most"`
+	Down        []string                  `fact:"down" doc:"HAProxy: backends without a server that is up, and what was said of their servers"`
+	Partly      []string                  `fact:"servers_down" doc:"HAProxy: servers that are down in backends that have others"`
+	Full        []string                  `fact:"full" doc:"HAProxy: frontends that have as many sessions as maxconn allows, and servers whose queue is not empty"`
+	Keys        probes.Opt[int]           `fact:"keys" unit:"count" doc:"Redis: keys that it holds"`
+	Evicts      probes.Opt[float64]       `fact:"evicted_per_s" unit:"1/s" doc:"Redis: keys that it gave up for want of memory, between two questions; absent where it has never lost a key"`
+	Expires     probes.Opt[float64]       `fact:"expired_per_s" unit:"1/s" doc:"Redis: keys whose time was up, between two questions, or since it started if that is more; absent where it has never lost a key"`
+	Flushes     int                       `fact:"flushes" unit:"count" doc:"Redis: how often it was emptied since it started (FLUSHALL, FLUSHDB); only asked where it has lost keys"`
+	FlushEvery  probes.Opt[time.Duration] `fact:"flush_every" doc:"Redis: the mean time between these; absent if there was none"`
+	Removals    []string                  `fact:"removals" doc:"Redis: which commands removed keys since it started, and how often"`
+	Hits        probes.Opt[float64]       `fact:"hits_per_s" unit:"1/s" doc:"Redis: reads that found their key, between two questions; only asked where it has lost keys, has many, computes much or misses much"`
+	Misses      probes.Opt[float64]       `fact:"misses_per_s" unit:"1/s" doc:"Redis: reads that did not find their key, between two questions; as hits_per_s"`
+	Slow        int                       `fact:"slow" unit:"count" doc:"Redis: commands of the last minute in the newest 32 entries of its slow log; asked as hits_per_s"`
+	SlowPct     probes.Opt[float64]       `fact:"slow_pct" unit:"%" doc:"Redis: how much of the time since the first of them they took; while one runs nobody else is served"`
+	SlowLongest probes.Opt[time.Duration] `fact:"slow_longest" doc:"Redis: of the kind of command that took most of it, how long the longest took"`
+	SlowMost    string                    `fact:"slow_command" doc:"Redis: that one, with its first argument, 60 characters at most"`
+	SlowFrom    string                    `fact:"slow_client" doc:"Redis: whence that came, ADDRESS:PORT"`
+	SaveFailed  probes.Opt[bool]          `fact:"save_failed" doc:"Redis: its last snapshot, or its last write to the append-only file, failed"`
 }
 
 // server is a program that is asked, and how.

@@ -20,7 +20,7 @@ Dumps TCP listeners and UDP sockets by INET_DIAG. Costs 0.1 ms. Only this networ
 that overflows in bursts looks empty in between, so judge it together with tcp_stats.listen_overflows_per_s. A UDP socket's drops
 are those of its whole life. Whose a TCP listener is, is found among the descriptors of the processes (0.5 ms): services first, then 20,000
 descriptors of all, at most 2,000 a process, so on a host with more outside of services it may stay unknown. Of the usual servers that listen on loopback
-alone it reads the configuration (0.2 ms each).`,
+alone it reads the configuration (0.2 ms each), and for each Unix socket that somebody listens on whether its file is there (0.2 ms).`,
 	Every: 10 * time.Second,
 }, listeners)
 
@@ -29,6 +29,7 @@ type listenersFacts struct {
 	UDP probes.Cut[udpListener] `fact:"udp" doc:"UDP sockets that serve any sender, by port; at most 500"`
 
 	Local []loopbackOnly `fact:"loopback_only" doc:"Databases, HAProxy, rsyslog and the like that listen on loopback alone, and where their configuration says so"`
+	Lost  []lostSocket   `fact:"lost_sockets" doc:"Unix sockets on which services listen, and whose file is not there any more; 20 at most"`
 }
 
 type tcpListener struct {
@@ -121,6 +122,7 @@ func listeners(ctx context.Context, h host.Host) (listenersFacts, error) {
 		f.UDP.All = sorted(udp, func(a, b udpListener) int { return cmp.Or(a.Port-b.Port, cmp.Compare(a.Where, b.Where)) })
 	}
 	f.Local = findLoopbackOnly(h, &f)
+	f.Lost = lostSockets(ctx, h)
 	return f, nil
 }
 

@@ -48,10 +48,13 @@ func (u *unitFacts) nameObject(h host.Files, property func(string) string) {
 				return
 			}
 		}
+		if m := userInText.FindStringSubmatch(u.Sign); m != nil { // the program's own configuration or command line names it
+			u.Object = m[1] + m[2]
+		}
 	case "permission-denied", "read-only", "data-damaged", "file-missing":
 		u.Object = objectIn(u.Sign)
 		if m := notFound.FindStringSubmatch(u.Sign); m != nil && u.Reason == "file-missing" {
-			u.Object = m[1]
+			u.Object = m[1] + m[2]
 		}
 		if u.Reason == "permission-denied" && strings.Contains(u.Sign, "can't cd to ") && gone(h, u.Object) { // dash does not say why
 			u.Reason = "file-missing"
@@ -68,8 +71,11 @@ func (u *unitFacts) nameObject(h host.Files, property func(string) string) {
 	}
 }
 
-// notFound is how shells name a command that they do not find.
-var notFound = regexp.MustCompile(`(?:^|[: ])([\w./+-]+): (?:command )?not found`)
+// userInText is the account that a program says it does not find.
+var userInText = regexp.MustCompile(`(?i)(?:user|group|uid|gid)(?: name)?(?:/group)?(?: ID)?(?: for| of)?:? ['"\x60]?([a-z_][\w.-]*)|get(?:pw|gr)nam\(['"]?([\w.-]+)`)
+
+// notFound is how shells name a command that they do not find, and InnoDB its first file.
+var notFound = regexp.MustCompile(`(?:^|[: ])([\w./+-]+): (?:command )?not found|InnoDB: The first data file '(.+?)' did not exist`)
 
 // objectIn is the last path in a complaint that is not that of the program itself, which stands in front.
 func objectIn(line string) string {

@@ -55,6 +55,7 @@ var signs = []sign{
 	{"library-missing", regexp.MustCompile(`error while loading shared libraries: |: version .?GLIBC[A-Z_]*_[\d.]+.? not found|ld\.so: .* not found`)},
 	{"environment-missing", regexp.MustCompile(`Failed to load environment files: `)},
 	{"user-missing", regexp.MustCompile(`Failed to determine (?:user|group) credentials|Failed at step (?:USER|GROUP) spawning`)},
+	{"user-missing", regexp.MustCompile(`(?i)\b(?:could not|cannot|can't|unable to|failed to) (?:get|find|resolve|look ?up) (?:the )?(?:user|group|uid|gid)\b|getpwnam\(|getgrnam\(|can't change to run as user|chown: invalid (?:user|group)|sudo: unknown user|\bsu: user \S+ does not exist|runuser: user \S+ does not exist`)},
 	{"directory-missing", regexp.MustCompile(`Changing to the requested working directory failed|Failed at step CHDIR spawning`)},
 	{"namespace", regexp.MustCompile(`Failed at step NAMESPACE spawning|Failed to set up mount namespacing`)},
 	{"host-key-changed", regexp.MustCompile(`REMOTE HOST IDENTIFICATION HAS CHANGED|Offending \S+ key in |host key for \S+ has changed`)},
@@ -66,9 +67,11 @@ var signs = []sign{
 	{"address-missing", regexp.MustCompile(`(?i)cannot assign requested address|can't assign requested address|EADDRNOTAVAIL|could not bind to address`)},
 	{"disk-full", regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|ENOSPC`)},
 	{"read-only", regexp.MustCompile(`(?i)read-only file system|EROFS`)},
-	{"data-damaged", regexp.MustCompile(`(?i)could not locate a valid checkpoint|invalid (?:primary )?checkpoint record|database files are incompatible|wrong signature trying to load DB|bad file format reading the append only|unexpected EOF reading RDB|(?:short read|unexpected end of file|internal error) .*(?:RDB|loading DB)|InnoDB: .*(?:corrupt|damaged|missing)|database disk image is malformed|checksum (?:mismatch|failed|error)|\bcorrupt(?:ed|ion)?\b`)},
+	{"data-damaged", regexp.MustCompile(`(?i)could not locate a valid checkpoint|invalid (?:primary )?checkpoint record|database files are incompatible|wrong signature trying to load DB|bad file format reading the append only|(?:unknown command .*|unrecoverable error) reading the append only|AOF manifest|unexpected EOF reading RDB|can't handle RDB format version|unsupported redo log format|upgrade after a crash is not supported|data directory was initialized by|(?:created|written|initialized) by a (?:newer|later|future) |downgrade (?:is )?not supported|(?:unsupported|incompatible|unknown) (?:data|database|file|storage|schema|on-disk)[ -]?(?:format|version)|(?:short read|unexpected end of file|internal error) .*(?:RDB|loading DB)|InnoDB: .*(?:corrupt|damaged|missing)|database disk image is malformed|checksum (?:mismatch|failed|error)|\bcorrupt(?:ed|ion)?\b`)},
 	{"library-missing", regexp.MustCompile(`ModuleNotFoundError|No module named |Can't locate \S+\.pm in @INC|(?i)cannot find module |cannot load such file|could not find or load main class|NoClassDefFoundError|unable to load dynamic library|cannot open shared object file|failed opening required`)},
 	{"permission-denied", regexp.MustCompile(`(?i)(?:can't|cannot|could not|unable to|failed to) (?:open|read|load|access)\b.*permission denied`)}, // before what is wrong in it
+	{"file-missing", regexp.MustCompile(`\[emerg\] .*\(\) "[^"]+" failed \(2: [^)]*\)$`)},                                                          // nginx's own files; what its configuration names has "in FILE:LINE" behind it
+	{"permission-denied", regexp.MustCompile(`\[emerg\] .*\(\) "[^"]+" failed \(13: [^)]*\)$`)},
 	{"config-invalid", regexp.MustCompile(`(?i:environment variables?|env(?:ironment)? vars?)\b.*(?i:not set|missing|required|undefined|unset|empty|not found|must be)|(?i:missing|required|undefined|unset|not set|must set|please set|set the)\b.*(?i:environment variable|env(?:ironment)? var)|\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b['"]?:? (?:variable )?(?i:is |are )?(?i:not set|unset|not defined|undefined|missing|required|empty|must be set|unbound variable|parameter (?:null or )?not set)|KeyError: ['"][A-Z][A-Z0-9_]+['"]|(?i:missing|required|undefined|unset)\b[^/]{0,30}\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b|: unbound variable|: parameter (?:null or )?not set`)},
 	{"config-invalid", regexp.MustCompile(`(?i)syntax error|SyntaxError|configuration file .* test failed|\[emerg\] .* in /|unknown (?:configuration )?(?:directive|variable|option|keyword)|unrecognized configuration parameter|unexpected (?:token|end of file|character)|bad configuration|invalid (?:configuration|command|value for parameter) |error(?:\(s\))? found in configuration|fatal (?:config|error, can't open config)|(?:bad|invalid) directive|invalid syntax (?:at|on|in) |could not parse |parse ?error|config(?:uration)? file (?:line|error)|invalid line \d+ in /|(?:unable|failed) to (?:configure|parse|load|read) .*config|both as a flag and in the configuration file|configuration file .* contains errors|\bline \d+ of configuration file |unsupported (?:option|directive)|unrecognized (?:option|argument)`)},
 	{"config-invalid", regexp.MustCompile(`\[emerg\] (?:\d+#\d+: )?|unable to configure |invalid character .+ (?:looking for|in (?:string|literal)|after)|cannot unmarshal |JSONDecodeError|yaml: (?:line|unmarshal)|YAMLError|toml: |bad JSON`)},
@@ -78,6 +81,7 @@ var signs = []sign{
 	{"host-key-unknown", regexp.MustCompile(`(?i)host key verification failed|authenticity of host .* can't be established|no \S+ host key is known for`)},
 	{"key-refused", regexp.MustCompile(`(?i)permission denied \((?:publickey|password|keyboard|gssapi)|load key "[^"]+": |no such identity: |too many authentication failures`)},
 	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|EPERM\b|has (?:invalid|group or world) (?:permissions|access)|has wrong ownership|must be writable|not have the access rights|system error number 13\b|operation not permitted|AccessDeniedException: /|can't cd to /|address family not supported`)},
+	{"file-missing", regexp.MustCompile(`InnoDB: The first data file '.+' did not exist|\bFile "\S+" is missing`)},
 	{"file-missing", regexp.MustCompile(`(?i)no such file or directory|ENOENT|FileNotFound|file not found|cannot find file|(?:^|[\s"'])/\S+ does not exist|\b(?:file|directory) [^:]{1,80} does not exist|command not found|^\S+: (?:line )?\d+: .*: not found`)},
 	{"dependency-refused", regexp.MustCompile(`(?i)connection refused|ECONNREFUSED|could not connect to|can't connect to|connection timed out|ETIMEDOUT|no route to host|network is unreachable|EHOSTUNREACH|ENETUNREACH`)},
 }
@@ -91,7 +95,7 @@ var harmless = regexp.MustCompile(`(?i)can't open PID file|using (?:the )?defaul
 var refusedAddress = regexp.MustCompile(`\[emerg\] bind\(\) to \S+ failed`)
 
 // ofManager is how many of the signs are the linker's, the service manager's and ssh's own words, which are surer than a program's.
-const ofManager = 10
+const ofManager = 11
 
 // explain finds the reason in the log of the unit's last runs. The service manager's words come first, then the last line of the program's
 // that says something: what it said before it did survive. 203 alone does not tell a missing program from one that may not be run.
@@ -105,11 +109,12 @@ func (u *unitFacts) explain(log string) {
 			if harmless.MatchString(line) || at > 0 && refusedAddress.MatchString(lines[at-1]) && strings.HasSuffix(line, " test failed") {
 				continue
 			}
-			i := slices.IndexFunc(some, func(s sign) bool { return u.mayBe(s.reason) && s.line.MatchString(line) })
+			better := u.Sign != "" && strings.Contains(line, "[emerg]") // nginx's own, above "test failed"
+			i := slices.IndexFunc(some, func(s sign) bool { return (better || u.mayBe(s.reason)) && s.line.MatchString(line) })
 			if i < 0 {
 				continue
 			}
-			if u.Sign != "" && (some[i].reason != u.Reason || inSummary.MatchString(line)) {
+			if u.Sign != "" && (some[i].reason != u.Reason && !better || inSummary.MatchString(line)) {
 				return // before the words that sum it up stands nothing better
 			}
 			u.Reason, u.Sign = some[i].reason, redactLine(strings.TrimSpace(line))

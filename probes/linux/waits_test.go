@@ -89,6 +89,10 @@ func TestRedisKeys(t *testing.T) {
 		{"it evicts and is emptied", first + "-- ask 127.0.0.1:6379 @600ms --\n" + `{"text":"` + info(11, 40) + `$9\r\ncmdstat_flushall:calls=4,usec=9\r\n+OK\r\n","took":1}` + "\n", map[string]string{
 			"evicted_per_s": "10", "expired_per_s": "0", "keys": "40", "flushes": "4", "flush_every": `"25s"`, "removals": `["FLUSHALL 4 times"]`,
 		}},
+		{"it is held up", strings.Replace(strings.ReplaceAll(first, "evicted_keys:5", "evicted_keys:0"), "keys=50", "keys=60000", 1) + "-- ask 127.0.0.1:6379 @600ms --\n" + `{"text":"` + info(0, 60000) +
+			`\r\n*2\r\n*6\r\n:2\r\n:` + "1767225600" + `\r\n:900000\r\n*2\r\n$4\r\nkeys\r\n$1\r\n*\r\n$11\r\n127.0.0.1:9\r\n$0\r\n\r\n*6\r\n:1\r\n:5\r\n:9\r\n*1\r\n$4\r\nPING\r\n$","took":1}` + "\n", map[string]string{
+			"keys": "60000", "slow": "1", "slow_command": `"KEYS *"`, "slow_client": `"127.0.0.1:9"`, "slow_longest": `"900ms"`, "misses_per_s": "null",
+		}},
 		{"it never lost one", strings.ReplaceAll(first, "evicted_keys:5", "evicted_keys:0"), map[string]string{"evicted_per_s": "null", "keys": "50", "flushes": "0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
