@@ -81,8 +81,8 @@ type KeyPair struct {
 }
 
 // MaxFile is the most that ReadFile returns: larger than any file under /proc or /etc that a probe reads
-// (a maps file of a big JVM is 2 MiB), small enough that 8 at once stay within the memory budget.
-const MaxFile = 4 << 20
+// (a maps file of a big JVM is 2 MiB, that of a process with as many mappings as it may have 6.5), and an end to a file that has none.
+const MaxFile = 8 << 20
 
 // Errors that callers tell apart. Missing files and denied permissions are fs.ErrNotExist and fs.ErrPermission.
 var (

@@ -104,7 +104,7 @@ func largeProcesses(ctx context.Context, h host.Files, pages int) (found []int, 
 	return found, nil
 }
 
-// countMappings counts the lines of maps; 0 where the process has ended, or where they are more text than may be read (4 MiB: 40,000 files
+// countMappings counts the lines of maps; 0 where the process has ended, or where they are more text than may be read (8 MiB: 80,000 files
 // with long names), for what the others leave over would be a guess.
 func countMappings(h host.Files, pid int) int {
 	b, err := h.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))

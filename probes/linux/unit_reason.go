@@ -77,7 +77,7 @@ var signs = []sign{
 	{"config-invalid", regexp.MustCompile(`\[emerg\] (?:\d+#\d+: )?|unable to configure |invalid character .+ (?:looking for|in (?:string|literal)|after)|cannot unmarshal |JSONDecodeError|yaml: (?:line|unmarshal)|YAMLError|toml: |bad JSON`)},
 	{"access-refused", regexp.MustCompile(`(?i)password authentication failed|no pg_hba\.conf entry|access denied for user|NOAUTH |WRONGPASS |authentication failed|invalid password`)},
 	{"name-unresolved", regexp.MustCompile(`(?i)name or service not known|temporary failure in name resolution|no address associated with hostname|no such host|could not resolve host|getaddrinfo|EAI_AGAIN|ENOTFOUND|UnknownHostException|host not found in upstream`)},
-	{"limit-reached", regexp.MustCompile(`(?i)too many open files|cannot (?:raise|increase) (?:the )?(?:FD|file|open files) limit|EMFILE|cannot allocate memory|ENOMEM|std::bad_alloc|OutOfMemoryError|MemoryError|out of memory|max virtual memory areas|can't start new thread|unable to create (?:native )?thread|pthread_create|resource temporarily unavailable|fork: retry|argument list too long|E2BIG|too many links|EMLINK|file name too long|ENAMETOOLONG|too many levels of symbolic links|ELOOP|file too large|EFBIG|file size limit exceeded|no locks available|ENOLCK`)},
+	{"limit-reached", regexp.MustCompile(`(?i)too many open files|insufficient file descriptors|no file descriptors available|cannot (?:raise|increase) (?:the )?(?:FD|file|open files) limit|EMFILE|cannot allocate memory|ENOMEM|std::bad_alloc|OutOfMemoryError|MemoryError|out of memory|max virtual memory areas|can't start new thread|unable to create (?:native )?thread|pthread_create|resource temporarily unavailable|fork: retry|argument list too long|E2BIG|too many links|EMLINK|file name too long|ENAMETOOLONG|too many levels of symbolic links|ELOOP|file too large|EFBIG|file size limit exceeded|no locks available|ENOLCK`)},
 	{"host-key-unknown", regexp.MustCompile(`(?i)host key verification failed|authenticity of host .* can't be established|no \S+ host key is known for`)},
 	{"key-refused", regexp.MustCompile(`(?i)permission denied \((?:publickey|password|keyboard|gssapi)|load key "[^"]+": |no such identity: |too many authentication failures`)},
 	{"permission-denied", regexp.MustCompile(`(?i)permission denied|EACCES|EPERM\b|has (?:invalid|group or world) (?:permissions|access)|has wrong ownership|must be writable|not have the access rights|system error number 13\b|operation not permitted|AccessDeniedException: /|can't cd to /|address family not supported`)},
@@ -97,9 +97,19 @@ var refusedAddress = regexp.MustCompile(`\[emerg\] bind\(\) to \S+ failed`)
 // ofManager is how many of the signs are the linker's, the service manager's and ssh's own words, which are surer than a program's.
 const ofManager = 11
 
+// limitOfSignal says what the signals mean that the kernel sends at a limit.
+var limitOfSignal = map[string]string{
+	"XFSZ": "it was ended by SIGXFSZ: a file that it writes would grow beyond LimitFSIZE=",
+	"XCPU": "it was ended by SIGXCPU: it has used the CPU time that LimitCPU= gives it",
+}
+
 // explain finds the reason in the log of the unit's last runs. The service manager's words come first, then the last line of the program's
 // that says something: what it said before it did survive. 203 alone does not tell a missing program from one that may not be run.
 func (u *unitFacts) explain(log string) {
+	if u.Signal == "XFSZ" || u.Signal == "XCPU" { // the kernel itself says which limit it was: setrlimit(2)
+		u.Reason, u.Sign = "limit-reached", limitOfSignal[u.Signal]
+		return
+	}
 	if u.Signal != "" || u.Result == "core-dump" { // it did not end by itself, and what it said before is another story
 		return
 	}

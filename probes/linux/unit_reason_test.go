@@ -52,6 +52,8 @@ func TestUnitReason(t *testing.T) {
 		{"it gave up, and the log says why", unit("bind: address already in use", "Result=start-limit-hit"), "port-taken", `"bind: address already in use"`, "null"},
 		{"it gave up", unit("bye", "Result=start-limit-hit"), "start-limit", `""`, "null"},
 		{"it was killed, whatever it said before", unit("permission denied", "Result=signal", "ExecMainCode=2", "ExecMainStatus=9"), "killed", `""`, "null"},
+		{"a file grew to its limit", unit("writing", "Result=signal", "ExecMainCode=2", "ExecMainStatus=25"), "limit-reached", `"it was ended by SIGXFSZ: a file that it writes would grow beyond LimitFSIZE="`, "null"},
+		{"a database wants more files", unit("FATAL:  insufficient file descriptors available to start server process"), "limit-reached", `"FATAL:  insufficient file descriptors available to start server process"`, "null"},
 		{"it crashed", unit("permission denied", "Result=core-dump", "ExecMainCode=3", "ExecMainStatus=11"), "", `""`, "null"},
 		{"a table is missing", unit(`relation "users" does not exist`), "", `""`, "null"},
 		{"a database refuses a user", unit("Access denied for user 'app'@'db'\npermission denied for table users"), "access-refused", `"Access denied for user 'app'@'db'"`, "null"},

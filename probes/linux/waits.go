@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ var Waits = probes.Define(probes.Probe[host.Host]{
 	Doc: `Services that wait for another process
 
 Reads where the processes of services wait in the kernel (/proc/PID/wchan), who waits for a file's lock (/proc/locks), and whether connections wait to be accepted
-(INET_DIAG). Costs 10 µs a process, 300 processes at most. Only where something of that looks like standing still does it look again after 0.7 s: listed is what had not moved at all
+(INET_DIAG, /proc/net/unix). Costs 10 µs a process, 300 processes at most. Only where something of that looks like standing still does it look again after 0.7 s: listed is what had not moved at all
 in between, neither the one that waits nor the queue. Then it looks also for who has the other end, among 2,000 descriptors a process. Of a program with many
 threads only the first one is seen. Where the kernel does not tell where processes wait, locks and connections are seen only.`,
 	Needs: probes.Root,
@@ -167,7 +168,7 @@ func isService(unit string) bool {
 	return strings.HasSuffix(unit, ".service") && !strings.HasPrefix(unit, "user@")
 }
 
-// queuedListeners are the TCP listeners of services at which connections wait.
+// queuedListeners are the listeners of services, TCP and Unix, at which connections wait.
 func queuedListeners(ctx context.Context, h host.Host) (signs []waitSign, err error) {
 	inodes := []uint32{}
 	err = h.Sockets(ctx, host.SocketQuery{States: 1 << host.TCPListen}, func(s *host.Socket) error {
@@ -177,12 +178,29 @@ func queuedListeners(ctx context.Context, h host.Host) (signs []waitSign, err er
 		}
 		return nil
 	})
-	if err != nil || len(signs) == 0 {
-		return nil, err
-	}
-	owners, err := listenerOwners(ctx, h)
 	if err != nil {
 		return nil, err
+	}
+	local, owners := queuedUnix(h), map[uint32]owner{}
+	if len(signs) > 0 {
+		all, err := listenerOwners(ctx, h)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(owners, all)
+	}
+	if len(local) > 0 {
+		asked := map[uint32]bool{}
+		for _, l := range local {
+			signs = append(signs, waitSign{w: waitingService{Kind: "accept", On: l.path, Count: l.queued}})
+			inodes = append(inodes, l.inode)
+			asked[l.inode] = true
+		}
+		own, err := findOwners(ctx, h, asked)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(owners, own)
 	}
 	kept := signs[:0]
 	for i, s := range signs {
@@ -192,6 +210,39 @@ func queuedListeners(ctx context.Context, h host.Host) (signs []waitSign, err er
 		}
 	}
 	return kept, nil
+}
+
+type unixListener struct {
+	path   string
+	inode  uint32
+	queued int
+}
+
+// queuedUnix reads from /proc/net/unix at which listeners connections wait. One that nobody has accepted yet is a row of its own under the
+// listener's path, without a socket: state 2, SS_CONNECTING (unix_seq_show in net/unix/af_unix.c). Who listens has the flag __SO_ACCEPTCON.
+func queuedUnix(h host.Files) (found []unixListener) {
+	text, err := readText(h, "/proc/net/unix")
+	if err != nil {
+		return nil
+	}
+	queued := map[string]int{}
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line) // Num RefCount Protocol Flags Type St Inode Path
+		switch {
+		case len(f) < 8:
+		case f[5] == "02":
+			queued[f[7]]++
+		case f[3] == "00010000":
+			if inode, err := strconv.ParseUint(f[6], 10, 32); err == nil {
+				found = append(found, unixListener{path: f[7], inode: uint32(inode)})
+			}
+		}
+	}
+	for i := range found {
+		found[i].queued = queued[found[i].path]
+	}
+	found = slices.DeleteFunc(found, func(l unixListener) bool { return l.queued == 0 })
+	return found[:min(len(found), maxWaits)]
 }
 
 // ticksOf is what all processes of a service have used of the CPU; empty if one cannot be read, runs, waits for a disk, or is stopped, which others tell.

@@ -21,6 +21,13 @@ func TestWaits(t *testing.T) {
 	queue := `-- tcp --
 {"state":10,"local":"0.0.0.0:7100","rq":%d,"wq":128,"uid":0,"ino":5}
 ` + fmt.Sprintf(group, "orders.service", "60") + "-- /proc/60/fd/3 -> socket:[5] --\n-- /proc/60/maps --\n7f0000000000-7f0000001000 rw-s 00000000 00:16 88 /dev/shm/x\n-- /dev/shm/sem.orders ino=88 --\n"
+	local := nobody + `-- /proc/net/unix --
+Num       RefCount Protocol Flags    Type St Inode Path
+0000000000000000: 00000002 00000000 00010000 0001 01 5 /run/thumbs.sock
+0000000000000000: 00000003 00000000 00000000 0001 %s /run/thumbs.sock
+0000000000000000: 00000003 00000000 00000000 0001 %s /run/thumbs.sock
+0000000000000000: 00000002 00000000 00000000 0002 01 9
+` + fmt.Sprintf(group, "orders.service", "60") + "-- /proc/60/fd/3 -> socket:[5] --\n"
 	for _, c := range []struct {
 		name, capture string
 		want          map[string]string
@@ -41,6 +48,10 @@ func TestWaits(t *testing.T) {
 		{"connections that nobody accepts", fmt.Sprintf(queue, 3) + standing(60, "orders", "orders.service", "futex_do_wait"), map[string]string{
 			"list[orders.service].kind": `"accept"`, "list[orders.service].count": "3", "list[orders.service].file": `"semaphore /orders"`, "list[orders.service].within": `"futex_do_wait"`,
 		}},
+		{"connections that nobody accepts at a Unix socket", fmt.Sprintf(local, "02 0", "02 0") + standing(60, "thumbs", "orders.service", "hrtimer_nanosleep"), map[string]string{
+			"list[orders.service].kind": `"accept"`, "list[orders.service].on": `"/run/thumbs.sock"`, "list[orders.service].count": "2",
+		}},
+		{"connections at a Unix socket that were accepted", fmt.Sprintf(local, "03 71", "03 72") + standing(60, "thumbs", "orders.service", "hrtimer_nanosleep"), map[string]string{"list": "[]"}},
 		{"a server that is busy", fmt.Sprintf(queue, 3) + strings.Replace(standing(60, "orders", "orders.service", "0"), ") S ", ") R ", 1), map[string]string{"list": "[]"}},
 		{"none that waits", fmt.Sprintf(queue, 0), map[string]string{"list": "[]"}},
 		{"the kernel does not tell", nobody + "-- /proc/locks --\n1: -> FLOCK\n", map[string]string{"list": "[]"}},
