@@ -51,16 +51,27 @@ func (u *unitFacts) nameObject(h host.Files, property func(string) string) {
 		if m := userInText.FindStringSubmatch(u.Sign); m != nil { // the program's own configuration or command line names it
 			u.Object = m[1] + m[2]
 		}
-	case "permission-denied", "read-only", "data-damaged", "file-missing":
+	case "permission-denied", "read-only", "data-damaged", "file-missing", "config-invalid":
 		u.Object = objectIn(u.Sign)
 		if m := notFound.FindStringSubmatch(u.Sign); m != nil && u.Reason == "file-missing" {
 			u.Object = m[1] + m[2]
+		}
+		if m := settingsFile.FindString(u.Sign); u.Object == "" && u.Reason == "config-invalid" { // "/root/.ssh/config: line 2: Bad configuration option"
+			u.Object = m
+		}
+		if dir := path.Dir(u.Object); u.Reason == "file-missing" && u.Detail == "" && strings.Count(u.Object, "/") > 1 && gone(h, dir) {
+			u.Detail = "its directory " + dir + " is not there either"
 		}
 		if u.Reason == "permission-denied" && strings.Contains(u.Sign, "can't cd to ") && gone(h, u.Object) { // dash does not say why
 			u.Reason = "file-missing"
 		}
 		if u.Object != "" && u.Reason == "permission-denied" && u.Detail == "" {
 			u.Detail = closedTo(h, u.Object, property("User"), property("Group"), mayRead)
+			if dir := path.Dir(u.Object); u.Detail == "" && gone(h, u.Object) { // it was to be made
+				u.Detail = closedTo(h, dir, property("User"), property("Group"), mayWrite|mayEnter)
+			} else if u.Detail == "" {
+				u.Detail = closedTo(h, u.Object, property("User"), property("Group"), mayWrite)
+			}
 			for _, name := range []string{u.Object, path.Dir(u.Object)} {
 				if a, err := h.Attributes(name); err == nil && (a.Immutable || a.AppendOnly) {
 					u.Detail = name + " is locked against changes (lsattr " + name + ": i or a), also for root"
@@ -70,6 +81,9 @@ func (u *unitFacts) nameObject(h host.Files, property func(string) string) {
 		}
 	}
 }
+
+// settingsFile is a file of settings in front of a complaint about it; another path there is the program's own.
+var settingsFile = regexp.MustCompile(`^/(?:etc|home|root)/[^\s:]+`)
 
 // userInText is the account that a program says it does not find.
 var userInText = regexp.MustCompile(`(?i)(?:user|group|uid|gid)(?: name)?(?:/group)?(?: ID)?(?: for| of)?:? ['"\x60]?([a-z_][\w.-]*)|get(?:pw|gr)nam\(['"]?([\w.-]+)`)

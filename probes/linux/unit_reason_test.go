@@ -3,6 +3,8 @@ package linux
 import (
 	"strings"
 	"testing"
+
+	"github.com/hostmend/hostmend/internal/host/hosttest"
 )
 
 func TestUnitReason(t *testing.T) {
@@ -47,6 +49,7 @@ func TestUnitReason(t *testing.T) {
 		{"a key that the server refuses", unit("root@a: Permission denied (publickey)."), "key-refused", `"root@a: Permission denied (publickey)."`, "null"},
 		{"a key that others may read, without a word", unit("scp: Connection closed", "ExecMainStatus=255") + "-- /etc/passwd --\nroot:x:0:0:root:/root:/bin/sh\n-- /root/.ssh/id_ed25519 0644 0:0 --\n", "key-too-open", `""`, "null"},
 		{"a key that nobody else may read", unit("scp: Connection closed", "ExecMainStatus=255") + "-- /etc/passwd --\nroot:x:0:0:root:/root:/bin/sh\n-- /root/.ssh/id_ed25519 0600 0:0 --\n", "", `""`, "null"},
+		{"ssh's own settings, and how it ended", unit("/home/a/.ssh/config: line 2: Bad configuration option: idenityfile\n/home/a/.ssh/config: terminating, 1 bad configuration options"), "config-invalid", `"/home/a/.ssh/config: line 2: Bad configuration option: idenityfile"`, "null"},
 		{"its configuration", unit(`nginx: [emerg] unknown directive "servr" in /etc/nginx/nginx.conf:9`), "config-invalid", `"nginx: [emerg] unknown directive \"servr\" in /etc/nginx/nginx.conf:9"`, "null"},
 		{"it may not read a file", unit("open /etc/a/key.pem: permission denied"), "permission-denied", `"open /etc/a/key.pem: permission denied"`, "null"},
 		{"it gave up, and the log says why", unit("bind: address already in use", "Result=start-limit-hit"), "port-taken", `"bind: address already in use"`, "null"},
@@ -61,6 +64,9 @@ func TestUnitReason(t *testing.T) {
 		{"what it went on without is not why", unit("config.local.yaml: no such file or directory, using defaults\npanic: dial tcp 10.0.0.1:5432: connect: connection refused"), "dependency-refused", `"panic: dial tcp 10.0.0.1:5432: connect: connection refused"`, "null"},
 		{"the last line counts", unit("open /etc/a.d: no such file or directory\ndial tcp 10.0.0.1:5432: connect: connection refused\ngoroutine 1 [running]:"), "dependency-refused", `"dial tcp 10.0.0.1:5432: connect: connection refused"`, "null"},
 		{"a directory is missing", unit("directory /srv/x does not exist"), "file-missing", `"directory /srv/x does not exist"`, "null"},
+		{"a file that Python does not find", unit("FileNotFoundError: [Errno 2] No such file or directory: '/run/a/a.pid'"), "file-missing", `"FileNotFoundError: [Errno 2] No such file or directory: '/run/a/a.pid'"`, "null"},
+		{"a name that node does not find", unit("Error: getaddrinfo ENOTFOUND db.internal"), "name-unresolved", `"Error: getaddrinfo ENOTFOUND db.internal"`, "null"},
+		{"a certificate, and what curl says further", unit("curl: (60) SSL certificate problem: self-signed certificate\nMore details here: https://curl.se/docs/sslcerts.html\nto learn more about this situation and\nhow to fix it, please visit the web page mentioned above."), "certificate-refused", `"curl: (60) SSL certificate problem: self-signed certificate"`, "null"},
 		{"nothing says", unit("cannot read configuration"), "", `""`, "null"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -81,6 +87,56 @@ perl
 -- /proc/40/cgroup --
 0::/system.slice/squatter.service
 `
+
+func TestNameAsked(t *testing.T) {
+	for _, c := range []struct{ reason, sign, command, more, object, detail string }{
+		{"dependency-refused", "dial tcp 10.0.0.1:5432: connect: connection refused", "", "", "10.0.0.1:5432", ""},
+		{"dependency-refused", "curl: (7) Failed to connect to 127.0.0.1 port 21 after 0 ms: Couldn't connect to server", "", "", "127.0.0.1:21", "nobody on this host listens on port 21"},
+		{"dependency-refused", `connection to server at "localhost" (127.0.0.1), port 80 failed: Connection refused`, "", squatter, "localhost:80", ""},
+		{"dependency-refused", "Could not connect to Redis at [::1]:6379: Connection refused", "", "", "[::1]:6379", "nobody on this host listens on port 6379"},
+		{"dependency-refused", "at 12:05:33 connection refused", "", "", "", ""},
+		{"dependency-refused", "ERROR 2002 (HY000): Can't connect to local server through socket '/tmp/mysql.sock' (2)", "", "-- /proc/net/unix --\n0: 00000002 00000000 00010000 0001 01 77 /run/mysqld/mysqld.sock\n", "/tmp/mysql.sock", "/tmp/mysql.sock is not there, and a server listens on /run/mysqld/mysqld.sock"},
+		{"name-unresolved", "curl: (6) Could not resolve host: mariadb-old", "", "", "mariadb-old", ""},
+		{"name-unresolved", "dial tcp: lookup db.internal on 127.0.0.53:53: no such host", "", "", "db.internal", ""},
+		{"name-unresolved", "ping: db.internal: Name or service not known", "", "", "db.internal", ""},
+		{"name-unresolved", "socket.gaierror: [Errno -2] Name or service not known", "", "", "", ""},
+		{"certificate-refused", "curl: (60) SSL certificate problem", "argv[]=/usr/bin/curl https://intern.example:8443/", "", "intern.example", ""},
+	} {
+		u := unitFacts{Reason: c.reason, Sign: c.sign}
+		more := c.more
+		if !strings.Contains(more, "-- tcp --") {
+			more += "-- tcp --\n"
+		}
+		h, err := hosttest.Parse([]byte(more))
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.nameAsked(t.Context(), h, c.command)
+		if u.Object != c.object || u.Detail != c.detail {
+			t.Errorf("%s: %q, %q", c.sign, u.Object, u.Detail)
+		}
+	}
+}
+
+func TestLowPort(t *testing.T) {
+	h, err := hosttest.Parse([]byte("-- /proc/sys/net/ipv4/ip_unprivileged_port_start --\n1024\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ user, exec, says, object string }{
+		{"deploy", "argv[]=/usr/bin/python3 -m http.server 81 ; x", "self.socket.bind(self.server_address)", "port 81"},
+		{"deploy", "argv[]=/opt/a ; x", "listen tcp :443: bind: permission denied", "port 443"},
+		{"root", "argv[]=/opt/a -p 81 ; x", "bind: permission denied", ""},
+		{"deploy", "argv[]=/opt/a -p 8081 ; x", "bind: permission denied", ""},
+		{"deploy", "argv[]=/opt/a -p 81 ; x", "cannot read", ""},
+	} {
+		u := unitFacts{Log: []string{c.says}, Sign: c.says}
+		u.lowPort(h, func(key string) string { return map[string]string{"User": c.user, "ExecStart": c.exec}[key] })
+		if u.Object != c.object {
+			t.Errorf("%s as %s: %q", c.says, c.user, u.Object)
+		}
+	}
+}
 
 func TestPortHolder(t *testing.T) {
 	broken := systemdHost(showUnit("a.service", "ActiveState=failed", "SubState=failed", "Result=exit-code", "ExecMainCode=1", "ExecMainStatus=1")) +

@@ -17,7 +17,7 @@ import (
 
 // troubleProperties are asked of units in trouble only. InvocationID came with systemd 232.
 const troubleProperties = "InvocationID,ExecStart,ExecStartPre,FragmentPath,DropInPaths,TimeoutStartUSec,WatchdogUSec,RuntimeMaxUSec,Type,LoadError," +
-	"EnvironmentFiles,WorkingDirectory,RootDirectory,User,Group"
+	"EnvironmentFiles,WorkingDirectory,RootDirectory,User,Group,AmbientCapabilities"
 
 // investigate finds out why a unit is in trouble.
 func (u *unitFacts) investigate(ctx context.Context, h host.Host) {
@@ -69,6 +69,12 @@ func (u *unitFacts) investigate(ctx context.Context, h host.Host) {
 	}
 	u.findSandbox(h, unitFilesOf(p))
 	u.nameObject(h, one)
+	switch u.Reason {
+	case "dependency-refused", "name-unresolved", "certificate-refused":
+		u.nameAsked(ctx, h, one("ExecStart"))
+	case "permission-denied":
+		u.lowPort(h, one)
+	}
 	if port, ok := u.Port.Get(); ok {
 		u.Holder = holderOf(ctx, h, port)
 	}
@@ -391,6 +397,18 @@ var sandboxes = []struct {
 
 // sandboxOf lists the settings in a unit's files below /etc and /run that can be the reason; what a package ships is meant for its program.
 func sandboxOf(h host.Files, files []string, reason, signal string) []string {
+	return settingsOf(h, files, func(line string) bool {
+		for _, s := range sandboxes {
+			if (reason == "" && signal == "" || slices.Contains(s.reasons, reason) || slices.Contains(s.reasons, signal) && signal != "KILL") && s.setting.MatchString(line) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// settingsOf lists the lines of a unit's files below /etc and /run that are asked for and are not off, as SETTING (FILE:LINE).
+func settingsOf(h host.Files, files []string, wanted func(line string) bool) []string {
 	found := []string{}
 	for _, file := range files {
 		if !strings.HasPrefix(file, "/etc/") && !strings.HasPrefix(file, "/run/") {
@@ -408,11 +426,8 @@ func sandboxOf(h host.Files, files []string, reason, signal string) []string {
 			if slices.Contains([]string{"", "no", "false", "off", "0"}, strings.TrimSpace(value)) || strings.HasPrefix(strings.TrimSpace(value), "-") {
 				continue
 			}
-			for _, s := range sandboxes {
-				if (reason == "" && signal == "" || slices.Contains(s.reasons, reason) || slices.Contains(s.reasons, signal) && signal != "KILL") && s.setting.MatchString(line) {
-					found = append(found, fmt.Sprintf("%.80s (%s:%d)", line, file, n))
-					break
-				}
+			if wanted(line) {
+				found = append(found, fmt.Sprintf("%.80s (%s:%d)", line, file, n))
 			}
 		}
 	}
