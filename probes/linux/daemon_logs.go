@@ -72,6 +72,8 @@ var (
 		{"no-rule", regexp.MustCompile(`FATAL:  no pg_hba\.conf entry for (?:replication connection from )?host "(?P<client>[^"]+)", user "(?P<user>[^"]+)"`)},
 		{"password", regexp.MustCompile(`FATAL:  \w+ authentication failed for user "(?P<user>[^"]+)"`)},
 		{"account", regexp.MustCompile(`FATAL:  role "(?P<user>[^"]+)" (?:does not exist|is not permitted to log in)`)},
+		{"limit", regexp.MustCompile(`FATAL:  too many connections for role "(?P<user>[^"]+)"`)},
+		{"limit", regexp.MustCompile(`(?P<user>[^@ ]+)@\S+ FATAL:  too many connections for database "`)},
 		{"database", regexp.MustCompile(`(?P<user>[^@ ]+)@\S+ FATAL:  database "[^"]+" does not exist`)},
 		{"right", regexp.MustCompile(`(?P<user>[^@ ]+)@\S+ (?:FATAL|ERROR):  permission denied for `)},
 		{"password", regexp.MustCompile(`\[Warning\].* Access denied for user '(?P<user>[^']*)'@'(?P<client>[^']*)' \(using password`)},

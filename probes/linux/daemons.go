@@ -79,6 +79,7 @@ type daemonFacts struct {
 	SlowLongest probes.Opt[time.Duration] `fact:"slow_longest" doc:"Redis: of the kind of command that took most of it, how long the longest took"`
 	SlowMost    string                    `fact:"slow_command" doc:"Redis: that one, with its first argument, 60 characters at most"`
 	SlowFrom    string                    `fact:"slow_client" doc:"Redis: whence that came, ADDRESS:PORT"`
+	Closed      string                    `fact:"closed" doc:"Redis: where it cannot save, what keeps its user from writing the directory that it runs in, which is where its data goes; empty if nothing is seen"`
 	SaveFailed  probes.Opt[bool]          `fact:"save_failed" doc:"Redis: its last snapshot, or its last write to the append-only file, failed"`
 }
 
@@ -295,6 +296,9 @@ func (d *daemonFacts) ask(ctx context.Context, h host.Host, q asking) {
 	default:
 		d.Took = reply.Took
 		q.judge(d, reply.Text)
+		if d.Answer == "save-failing" {
+			d.lookAtDirectory(h)
+		}
 		if d.Kind == "redis" && d.Answer == "ok" {
 			d.lookAtKeys(ctx, h, q.Question, reply.Text)
 		}
@@ -323,6 +327,15 @@ func (d *daemonFacts) untilBusy(ctx context.Context, h host.Host, q host.Questio
 		}
 	}
 	return host.Reply{}, err
+}
+
+// lookAtDirectory finds out whether a Redis may write where it runs, which is its dir.
+func (d *daemonFacts) lookAtDirectory(h host.Files) {
+	directory, err := h.Readlink(fmt.Sprintf("/proc/%d/cwd", d.PID))
+	process, unread := h.Stat(fmt.Sprintf("/proc/%d", d.PID))
+	if err == nil && unread == nil {
+		d.Closed = closedTo(h, directory, strconv.Itoa(process.UID), "", mayWrite|mayEnter)
+	}
 }
 
 // refuse notes a refusal and its words.

@@ -51,6 +51,10 @@ func (u *unitFacts) nameObject(h host.Files, property func(string) string) {
 		if m := userInText.FindStringSubmatch(u.Sign); m != nil { // the program's own configuration or command line names it
 			u.Object = m[1] + m[2]
 		}
+	case "library-missing":
+		if m := missingLibrary.FindStringSubmatch(u.Sign); m != nil {
+			u.Object = m[1]
+		}
 	case "permission-denied", "read-only", "data-damaged", "file-missing", "config-invalid":
 		u.Object = objectIn(u.Sign)
 		if m := notFound.FindStringSubmatch(u.Sign); m != nil && u.Reason == "file-missing" {
@@ -89,7 +93,11 @@ var settingsFile = regexp.MustCompile(`^/(?:etc|home|root)/[^\s:]+`)
 var userInText = regexp.MustCompile(`(?i)(?:user|group|uid|gid)(?: name)?(?:/group)?(?: ID)?(?: for| of)?:? ['"\x60]?([a-z_][\w.-]*)|get(?:pw|gr)nam\(['"]?([\w.-]+)`)
 
 // notFound is how shells name a command that they do not find, and InnoDB its first file.
-var notFound = regexp.MustCompile(`(?:^|[: ])([\w./+-]+): (?:command )?not found|InnoDB: The first data file '(.+?)' did not exist`)
+var (
+	notFound = regexp.MustCompile(`(?:^|[: ])([\w./+-]+): (?:command )?not found|InnoDB: The first data file '(.+?)' did not exist`)
+	// missingLibrary is a library or module as the dynamic linker, Python, Perl, Node and Ruby name one that they do not find.
+	missingLibrary = regexp.MustCompile(`(?:loading shared libraries: |[Nn]o module named ['"]?|Can't locate |[Cc]annot find module ['"]|cannot load such file -- )([^\s'":]+)`)
+)
 
 // objectIn is the last path in a complaint that is not that of the program itself, which stands in front.
 func objectIn(line string) string {

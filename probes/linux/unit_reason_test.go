@@ -118,6 +118,21 @@ func TestNameAsked(t *testing.T) {
 	}
 }
 
+func TestMissingLibrary(t *testing.T) {
+	for sign, want := range map[string]string{
+		"/opt/a: error while loading shared libraries: libx.so.1: cannot open shared object file: No such file or directory": "libx.so.1",
+		"ModuleNotFoundError: No module named 'requests'":                                                                    "requests",
+		"Can't locate LWP/UserAgent.pm in @INC":                                                                              "LWP/UserAgent.pm",
+		"Error: Cannot find module 'express'":                                                                                "express",
+	} {
+		u := unitFacts{Reason: "library-missing", Sign: sign}
+		u.nameObject(hosttest.Empty(), func(string) string { return "" })
+		if u.Object != want {
+			t.Errorf("%s: %q", sign, u.Object)
+		}
+	}
+}
+
 func TestLowPort(t *testing.T) {
 	h, err := hosttest.Parse([]byte("-- /proc/sys/net/ipv4/ip_unprivileged_port_start --\n1024\n"))
 	if err != nil {
