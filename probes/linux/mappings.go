@@ -34,7 +34,8 @@ type mappingsFacts struct {
 }
 
 type fullMapping struct {
-	PID     int                `fact:"pid,key" unit:"pid" doc:"The process"`
+	Who     string             `fact:"who,key" doc:"Its unit, or command name and process id outside of any"`
+	PID     int                `fact:"pid" unit:"pid" doc:"The process"`
 	Command string             `fact:"command" doc:"Its command name"`
 	Unit    probes.Opt[string] `fact:"unit" doc:"The systemd service or scope that it runs in; absent outside of any"`
 	Count   int                `fact:"count" unit:"count" doc:"Mappings that it has"`
@@ -69,7 +70,12 @@ func mappings(ctx context.Context, h host.Host) (mappingsFacts, error) {
 	for _, pid := range large[:min(len(large), maxMapped)] {
 		if n := countMappings(h, pid); n >= least {
 			command, _ := readLine(h, fmt.Sprintf("/proc/%d/comm", pid))
-			f.Full = append(f.Full, fullMapping{pid, command, processUnit(h, pid), n})
+			unit := processUnit(h, pid)
+			who, inUnit := unit.Get()
+			if !inUnit || slices.ContainsFunc(f.Full, func(o fullMapping) bool { return o.Who == who }) {
+				who = fmt.Sprintf("%s (pid %d)", command, pid)
+			}
+			f.Full = append(f.Full, fullMapping{who, pid, command, unit, n})
 		}
 	}
 	return f, nil

@@ -13,7 +13,7 @@ func TestMappings(t *testing.T) {
 		{"enough", few + "-- /proc/sys/vm/max_map_count --\n65530\n", map[string]string{"total": "90", "max": "65530", "full": "[]"}},
 		{"one has all", full + "-- /proc/7/statm --\n900 1 1 1 0 1 0\n-- /proc/7/comm --\nindex\n-- /proc/7/cgroup --\n0::/system.slice/index.service\n-- /proc/7/maps --\n" + line + line + line + line +
 			"-- /proc/8/statm --\n90 1 1 1 0 1 0\n-- /proc/8/maps --\n" + line + "-- /proc/9/statm --\n2 1 1 1 0 1 0\n", map[string]string{
-			"full[7].count": "4", "full[7].command": `"index"`, "full[7].unit": `"index.service"`, "full[8].count": "none",
+			"full[index.service].count": "4", "full[index.service].command": `"index"`, "full[index.service].unit": `"index.service"`, "full[8].count": "none",
 		}},
 		{"the kernel does not tell", "-- /proc/sys/vm/max_map_count --\n65530\n", map[string]string{"(reason)": "does not tell"}},
 		{"cut short", few, map[string]string{"(reason)": "max_map_count"}},
