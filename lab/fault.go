@@ -59,6 +59,9 @@ type Expect []string
 // Nothing is what a host without trouble is expected to show.
 const Nothing = "nothing"
 
+// ToBeNamed stands in a frozen fault whose right answer nobody has named yet. Until somebody has, it is sealed: no diagnosis may see its host.
+const ToBeNamed = "to-be-named"
+
 // UnmarshalYAML takes one text or a list.
 func (e *Expect) UnmarshalYAML(unmarshal func(any) error) error {
 	var one string
@@ -100,6 +103,9 @@ func (s *Script) UnmarshalYAML(unmarshal func(any) error) error {
 	}
 	return nil
 }
+
+// sealed reports whether its right answer is still to be named.
+func (f Fault) sealed() bool { return f.Kind == Frozen && slices.Contains(f.Expect, ToBeNamed) }
 
 // plain reports whether nothing is done to the host at all.
 func (f Fault) plain() bool { return f.Kind == Decoys && f.Setup.Text+f.Inject.Text == "" }
