@@ -18,6 +18,7 @@ $SIG{CHLD} = sub { };    # ends the select
 
 my $received = '';
 my $job;                 # what runs: session, pid, in, out, err, input, closing
+my $alone = 0;           # for how many looks in a row nobody was at the other end
 
 while (1) {
     my ($read, $write) = ('', '');
@@ -28,13 +29,18 @@ while (1) {
     }
     select $read, $write, undef, 0.05;
     my $n = sysread $line, my $bytes, 65536;
+    $alone = 0 unless defined $n && !$n;
     if ($n) {
         $received .= $bytes;
         take() while length $received >= 9 && length $received >= 9 + unpack 'x5N', $received;
     }
     elsif (defined $n) {    # nobody at the other end: the select cannot wait for that to change
-        $received = '';
-        drop();
+        # That somebody came or went reaches the kernel by another queue than the bytes (virtio's control queue), so when the next command runs
+        # already, its sender may still count as gone. Two seconds of nobody are an end.
+        if (++$alone > 40) {
+            $received = '';
+            drop();
+        }
         1 while waitpid(-1, WNOHANG) > 0;
         select undef, undef, undef, 0.05;
     }
