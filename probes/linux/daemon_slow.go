@@ -100,10 +100,10 @@ func (r *respReader) slow() (c slowCommand, ok bool) {
 // slowCommands reads the slow log's newest entries.
 func slowCommands(text string) (list []slowCommand) {
 	r := respReader{text}
-	n, ok := r.head('*')
+	n, _ := r.head('*')
 	for range n {
-		var c slowCommand
-		if c, ok = r.slow(); !ok {
+		c, ok := r.slow()
+		if !ok {
 			break
 		}
 		list = append(list, c)

@@ -56,11 +56,11 @@ tmpfs /var/lock tmpfs size=1m
 		},
 		{
 			name: "a wrong type, and options that do not exist",
-			capture: mounts + swaps + disk + "-- /etc/fstab --\n/dev/vda1 / ext3 defaults 0 1\n/dev/vdb1 /data ext4 noatime 0 2\n/dev/vda2 /a ext4 defualts,x-systmd.foo 0 2\n/dev/vda2 /b xfs noatme,inode64\n" +
+			capture: mounts + swaps + disk + "-- /etc/fstab --\n/dev/vda1 / ext3 defaults 0 1\n/dev/vdb1 /data ext4 noatime 0 2\n/dev/vda2 /a ext4 deefaults,x-systmd.foo 0 2\n/dev/vda2 /b xfs noatme,inode64\n" +
 				"/dev/vda2 /c ext4 noquota,novelty=1 0 2\n",
 			want: map[string]string{
 				"problems[/etc/fstab:1]": "none", "problems[/etc/fstab:2].problem": `"the type is ext4, but xfs is mounted on /data: the next mount, at boot, fails with \"wrong fs type\""`,
-				"problems[/etc/fstab:3].problem": `"there is no option \"defualts\"; defaults is probably meant. The next mount, at boot, fails"`, "problems[/etc/fstab:4].line": "4", "problems[/etc/fstab:5]": "none",
+				"problems[/etc/fstab:3].problem": `"there is no option \"deefaults\"; defaults is probably meant. The next mount, at boot, fails"`, "problems[/etc/fstab:4].line": "4", "problems[/etc/fstab:5]": "none",
 			},
 		},
 		{

@@ -106,8 +106,8 @@ func (s *boundServer) look(h host.Host, found *loopbackOnly, pid int) {
 	n := 0
 	for _, name := range files {
 		list := []string{name}
-		if strings.HasSuffix(name, "/") {
-			entries, _ := h.ReadDir(strings.TrimSuffix(name, "/"))
+		if dir, ok := strings.CutSuffix(name, "/"); ok {
+			entries, _ := h.ReadDir(dir)
 			list = nil
 			for _, e := range entries {
 				if strings.HasSuffix(e.Name, ".conf") || strings.HasSuffix(e.Name, ".cnf") || strings.HasSuffix(e.Name, ".cfg") {

@@ -31,7 +31,7 @@ func TestUnitReason(t *testing.T) {
 		{"it is not there, and the log lost why", unit("", "ExecMainStatus=203") + execs("/opt/a"), "program-missing", `""`, "null"},
 		{"its interpreter is not there, and the log lost why", unit("", "ExecMainStatus=203") + execs("/opt/a") + "-- /opt/a 0755 0:0 --\n#!/bin/gone\n", "program-unusable", `""`, "null"},
 		{"a configuration that it may not read", unit("# Fatal error, can't open config file '/etc/redis/redis.conf': Permission denied"), "permission-denied", `"# Fatal error, can't open config file '/etc/redis/redis.conf': Permission denied"`, "null"},
-		{"a line that PostgreSQL's start script does not understand", unit("Error: invalid line 42 in /etc/postgresql/15/main/postgresql.conf: thsi is wrong {"), "config-invalid", `"Error: invalid line 42 in /etc/postgresql/15/main/postgresql.conf: thsi is wrong {"`, "null"},
+		{"a line that PostgreSQL's start script does not understand", unit("Error: invalid line 42 in /etc/postgresql/15/main/postgresql.conf: this is wrong {"), "config-invalid", `"Error: invalid line 42 in /etc/postgresql/15/main/postgresql.conf: this is wrong {"`, "null"},
 		{"a limit that it may not raise", unit("Cannot raise FD limit to 241, limit is 8."), "limit-reached", `"Cannot raise FD limit to 241, limit is 8."`, "null"},
 		{"no log", unit("", "ExecMainStatus=203"), "program-missing", `""`, "null"},
 		{"its user is not there", unit("a.service: Failed at step USER spawning /opt/a: No such process", "ExecMainStatus=217"), "user-missing", `"a.service: Failed at step USER spawning /opt/a: No such process"`, "null"},
