@@ -292,13 +292,7 @@ func ruleIsNear(rule string) bool {
 
 // rejects finds the line of pg_hba.conf that turned a client away: the first with the method reject that can mean it.
 func (l *daemonLog) rejects(r *daemonRefusal) string {
-	file := l.directory + "/pg_hba.conf"
-	if b, err := l.h.ReadFile(fmt.Sprintf("/proc/%d/cmdline", l.d.PID)); err == nil { // Debian: -c config_file=/etc/postgresql/15/main/postgresql.conf
-		if _, rest, ok := strings.Cut(string(b), "config_file="); ok {
-			config, _, _ := strings.Cut(strings.ReplaceAll(rest, "\x00", " "), " ")
-			file = path.Dir(strings.Trim(config, `"'`)) + "/pg_hba.conf"
-		}
-	}
+	file := postgresConfig(l.h, l.d.PID, l.directory) + "/pg_hba.conf"
 	text, err := readText(l.h, file)
 	if err != nil {
 		return ""
@@ -319,6 +313,18 @@ func (l *daemonLog) rejects(r *daemonRefusal) string {
 		}
 	}
 	return ""
+}
+
+// postgresConfig is the directory of a PostgreSQL's configuration: Debian passes its file, -c config_file=/etc/postgresql/15/main/postgresql.conf;
+// others keep it with the data.
+func postgresConfig(h host.Files, pid int, data string) string {
+	args, err := h.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	_, rest, ok := strings.Cut(string(args), "config_file=")
+	if err != nil || !ok {
+		return data
+	}
+	file, _, _ := strings.Cut(strings.ReplaceAll(rest, "\x00", " "), " ")
+	return path.Dir(strings.Trim(file, `"'`))
 }
 
 // meansAny reports whether a field of pg_hba.conf, a list with commas, has all or one of these names.

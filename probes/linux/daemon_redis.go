@@ -48,12 +48,11 @@ func (d *daemonFacts) lookAtKeys(ctx context.Context, h host.Host, q host.Questi
 		return probes.Some(float64(b-a) / redisLooksApart.Seconds())
 	}
 	d.Hits, d.Misses = rate("keyspace_hits"), rate("keyspace_misses")
+	d.Keys = probes.Some(redisKeys(second))
 	if !lost && keys > 0 {
-		d.Keys = probes.Some(redisKeys(second))
 		return
 	}
 	d.Evicts, d.Expires = rate("evicted_keys"), rate("expired_keys")
-	d.Keys = probes.Some(redisKeys(second))
 	up, err := strconv.Atoi(second["uptime_in_seconds"])
 	if expired, odd := strconv.Atoi(second["expired_keys"]); err == nil && odd == nil {
 		now, _ := d.Expires.Get()

@@ -3,7 +3,6 @@ package linux
 import (
 	"fmt"
 	"net/netip"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -57,21 +56,30 @@ func findLoopbackOnly(h host.Host, f *listenersFacts) []loopbackOnly {
 		l := &f.TCP[i]
 		command, _ := l.Process.Get()
 		pid, known := l.PID.Get()
-		k := slices.IndexFunc(boundServers, func(s boundServer) bool { return slices.Contains(s.commands, command) })
+		server := boundServerOf(command)
 		outside := slices.ContainsFunc(f.TCP, func(o tcpListener) bool {
 			p, _ := o.PID.Get()
 			return p == pid && !o.Loopback && (o.Port == l.Port || command != "haproxy")
 		})
 		name := fmt.Sprintf("%s %d", command, l.Port)
-		if k < 0 || !known || outside || slices.ContainsFunc(all, func(o loopbackOnly) bool { return o.Server == name }) {
+		if server == nil || !known || outside || slices.ContainsFunc(all, func(o loopbackOnly) bool { return o.Server == name }) {
 			continue
 		}
 		found := loopbackOnly{Server: name, Unit: l.Unit, Port: l.Port}
-		boundServers[k].look(h, &found, pid)
+		server.look(h, &found, pid)
 		all = append(all, found)
 	}
 	all = append(all, syslogOnly(h, f)...)
 	return all
+}
+
+// boundServerOf is the server that runs as this command; nil if it is none of them.
+func boundServerOf(command string) *boundServer {
+	i := slices.IndexFunc(boundServers, func(s boundServer) bool { return slices.Contains(s.commands, command) })
+	if i < 0 {
+		return nil
+	}
+	return &boundServers[i]
 }
 
 // syslogOnly is rsyslog's UDP port, which nobody owns by name here.
@@ -83,7 +91,7 @@ func syslogOnly(h host.Host, f *listenersFacts) []loopbackOnly {
 		return nil
 	}
 	found := loopbackOnly{Server: "rsyslogd 514/udp", Unit: probes.Some("rsyslog.service"), Port: 514}
-	boundServers[4].look(h, &found, 0)
+	boundServerOf("rsyslogd").look(h, &found, 0)
 	if found.Line == "" {
 		return nil
 	}
@@ -92,14 +100,9 @@ func syslogOnly(h host.Host, f *listenersFacts) []loopbackOnly {
 
 func (s *boundServer) look(h host.Host, found *loopbackOnly, pid int) {
 	files := s.files
-	if s.files == nil { // PostgreSQL: Debian passes its file, others keep it with the data
+	if s.files == nil { // PostgreSQL's lie where it was told to look
 		data, _ := h.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
-		dir := data
-		if args, err := h.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil {
-			if m := regexp.MustCompile(`config_file=([^\x00]+)`).FindSubmatch(args); m != nil {
-				dir = path.Dir(string(m[1]))
-			}
-		}
+		dir := postgresConfig(h, pid, data)
 		files = []string{dir + "/postgresql.conf", dir + "/conf.d/", data + "/postgresql.auto.conf"}
 		found.Meant = foreignRule(h, dir+"/pg_hba.conf")
 	}
