@@ -101,6 +101,7 @@ sub work {
         my ($stream, $kind) = @$_;
         while ($job->{$stream}) {
             my $n = sysread $job->{$stream}, my $bytes, 32768;
+            next if !defined $n && $!{EINTR};    # a child has ended
             last unless defined $n;
             if ($n) { send_message($kind, $job->{session}, $bytes) }
             else { delete $job->{$stream} }
